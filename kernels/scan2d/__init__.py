@@ -1,0 +1,1 @@
+"""The 2D selective scan as a PyTorch operator."""
