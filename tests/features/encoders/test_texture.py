@@ -106,7 +106,7 @@ def test_separates_real_tissue_classes_even_when_slides_are_stained_differently(
     folder = shared_path("data/tiles/lc25000_lung")
     images, labels = [], []
     for label, kind in enumerate(("adenocarcinoma", "normal", "squamous")):
-        for path in sorted((folder / kind).glob("*.jpeg"))[:40]:
+        for path in sorted((folder / kind).glob("*.jpeg")):
             images.append(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
             labels.append(label)
     batch, target = np.stack(images), np.asarray(labels)
@@ -115,6 +115,6 @@ def test_separates_real_tissue_classes_even_when_slides_are_stained_differently(
     restained = np.clip(255 * (batch[~train] / 255.0) ** np.array([1.2, 0.85, 1.1]), 0, 255).astype(np.uint8)
     scale = StandardScaler().fit(known)
     probe = LogisticRegression(C=0.1, max_iter=1000).fit(scale.transform(known), target[train])
-    for unseen, least in ((batch[~train], 0.85), (restained, 0.75)):
+    for unseen, least in ((batch[~train], 0.85), (restained, 0.8)):
         new = encoder.encode(torch.from_numpy(unseen)).numpy()
         assert probe.score(scale.transform(new), target[~train]) > least
