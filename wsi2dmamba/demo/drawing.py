@@ -129,7 +129,8 @@ def _tumour(rng: np.random.Generator, side: int) -> tuple[Field, Field]:
         _paint_nucleus(hematoxylin, shape, chromatin, rng.uniform(0.6, 0.95), mottling=0.16)
         _stroke(hematoxylin, shape, rng.uniform(1.0, 1.25))
         for _ in range(rng.integers(1, 3)):
-            _dot(hematoxylin, *(np.array([x, y]) + rng.normal(0, size * 0.25, 2)), rng.uniform(1.2, 2.3), 1.35)
+            shift_x, shift_y = rng.normal(0, size * 0.25, 2)
+            _dot(hematoxylin, x + shift_x, y + shift_y, rng.uniform(1.2, 2.3), 1.35)
     return hematoxylin, eosin
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.demo.cohort import SlidePlan
+from wsi2dmamba.demo.layout import GLASS
 from wsi2dmamba.demo.svs import SvsLayout, write_svs
 from wsi2dmamba.demo.tiles import ROLES, TileBank
 
@@ -110,7 +111,10 @@ class SlidePicture:
         soft = cv2.GaussianBlur(tissue, (0, 0), 0.3 * cell)
         noise = cv2.GaussianBlur(self._rng.standard_normal(tissue.shape).astype(np.float32), (0, 0), 0.2 * cell)
         edge = soft + 0.05 * noise / noise.std() - 0.64
-        return np.asarray(np.clip(edge * 12 + 0.5, 0, 1), dtype=np.float32)
+        # Only the outer band may wear: glass in a tumour or infiltrate cell would tell that the cell lies at the rim.
+        band = np.isin(self._plan.layout, [ROLES.index("stroma"), ROLES.index("fat"), GLASS])
+        worn = np.where(np.kron(band, np.ones((cell, cell), dtype=bool)), edge * 12 + 0.5, 1.0)
+        return np.asarray(np.clip(worn, 0, 1), dtype=np.float32)
 
 
 def _cell_of(coverage: NDArray[np.float32], row: int, column: int) -> NDArray[np.float32]:

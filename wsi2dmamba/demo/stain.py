@@ -36,8 +36,8 @@ class Stain:
     def random(cls, rng: np.random.Generator) -> Stain:
         """Return a stain such as a slide of one laboratory may have."""
         low, high = 0.85, 1.18
-        glass = 244.0 + rng.uniform(-3, 3) + rng.uniform(-1.5, 1.5, 3)
-        return cls(float(rng.uniform(low, high)), float(rng.uniform(low, high)), tuple(float(v) for v in glass))
+        red, green, blue = (244.0 + rng.uniform(-3, 3) + rng.uniform(-1.5, 1.5, 3)).tolist()
+        return cls(float(rng.uniform(low, high)), float(rng.uniform(low, high)), (red, green, blue))
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return (height, width, 3) uint8 `image` as this slide would show it.

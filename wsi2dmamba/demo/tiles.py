@@ -1,4 +1,4 @@
-"""The patches that the demo's slides are made of: drawn ones, or a user's folder of real ones, one subfolder per class."""
+"""The patches that the demo's slides are made of: drawn ones, or a folder of real ones, one subfolder per class."""
 
 from __future__ import annotations
 
