@@ -43,11 +43,10 @@ class Projection(nn.Sequential):
     """
 
     def __init__(self, in_dim: int, options: ProjectionOptions) -> None:
-        super().__init__(
-            nn.Linear(in_dim, options.dim), _ACTIVATIONS[options.activation](), nn.Dropout(options.dropout)
-        )
+        linear = nn.Linear(in_dim, options.dim)
+        super().__init__(linear, _ACTIVATIONS[options.activation](), nn.Dropout(options.dropout))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N, dim) tokens of (N, in_dim) features of any floating dtype."""
-        tokens: Tensor = super().forward(features.to(self[0].weight.dtype))
+        tokens: Tensor = super().forward(features.to(next(self.parameters()).dtype))
         return tokens
