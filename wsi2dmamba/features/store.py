@@ -35,12 +35,15 @@ class FeatureFile:
         Where the patches lie.
     encoder, encoder_revision
         What made them: name and exact weights.
+    extraction
+        JSON of the other settings that made them: a rerun with others is noticed.
     """
 
     features: NDArray[np.floating]
     tiles: TileFile
     encoder: str
     encoder_revision: str
+    extraction: str = "{}"
 
     def __len__(self) -> int:
         return len(self.features)
@@ -64,7 +67,9 @@ def write_features(path: Path, features: FeatureFile) -> None:
         chunks = (max(min(CHUNK_ROWS * 4, len(matrix)), CHUNK_ROWS), matrix.shape[1])
         dataset = file.create_dataset("features", data=matrix, chunks=chunks, maxshape=(None, matrix.shape[1]))
         dataset.attrs.update(name=features.tiles.geometry.slide_id, encoder=features.encoder)
-        file.attrs.update(encoder=features.encoder, encoder_revision=features.encoder_revision)
+        file.attrs.update(
+            encoder=features.encoder, encoder_revision=features.encoder_revision, extraction=features.extraction
+        )
         mark_complete(file)
 
 
@@ -86,4 +91,5 @@ def read_features(path: Path) -> FeatureFile:
             raise StoreError(f"{path}: features cannot be read ({error}); delete the file and make it again") from error
         if len(matrix) != len(tiles):
             raise StoreError(f"{path}: {len(matrix)} features for {len(tiles)} patches; delete it and make it again")
-        return FeatureFile(matrix, tiles, str(file.attrs["encoder"]), str(file.attrs["encoder_revision"]))
+        names = ("encoder", "encoder_revision", "extraction")
+        return FeatureFile(matrix, tiles, *(str(file.attrs.get(name, "")) for name in names))
