@@ -7,6 +7,7 @@ number of batches done. The epochs in the sense of the data are kept here.
 from __future__ import annotations
 
 import math
+import pickle
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,7 +119,7 @@ class EpochEnd(L.Callback):
             raise TrainingError(f"the loss became {train_loss} in epoch {epoch}; lower train.lr or set train.clip_norm")
         validation_loss = self._validate(module)
         row = {
-            "epoch": float(epoch),
+            "epoch": epoch,
             "train_loss": train_loss,
             "validation_loss": validation_loss,
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
@@ -193,7 +194,7 @@ class SafeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises anything from pickle, zip and runtime errors here
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
             raise CheckpointError(
                 f"{path} cannot be read as a checkpoint; delete it to train this fold anew"
             ) from error

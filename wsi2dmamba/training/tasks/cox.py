@@ -12,9 +12,7 @@ from torch import Tensor
 from wsi2dmamba.cohort.table import Case, Cohort, Outcome
 from wsi2dmamba.training.config import TaskConfig
 from wsi2dmamba.training.tasks.base import Columns, Task, as_float64
-from wsi2dmamba.training.tasks.survival import survival_column, survival_of
-
-_REPORTED_QUANTILES = (0.25, 0.5, 0.75)
+from wsi2dmamba.training.tasks.survival import report_times_of, survival_column, survival_of
 
 
 class Cox(Task):
@@ -23,7 +21,7 @@ class Cox(Task):
     Parameters
     ----------
     times
-        Times at which survival is reported: quartiles of the event times in training.
+        Times at which survival is reported.
     baseline
         Cumulative baseline hazard at `times` (Breslow's estimate), known once the model is trained.
     """
@@ -37,8 +35,7 @@ class Cox(Task):
 
     @classmethod
     def from_training(cls, config: TaskConfig, cohort: Cohort, training: Sequence[Case]) -> Cox:
-        times, events = survival_of(training)
-        return cls([float(time) for time in np.unique(np.quantile(times[events], _REPORTED_QUANTILES)) if time > 0])
+        return cls(report_times_of(cohort))
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Cox:

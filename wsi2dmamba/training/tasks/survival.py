@@ -29,7 +29,9 @@ class DiscreteSurvival(Task):
     edges
         (bins − 1,) inner edges of the intervals, increasing, in the table's unit of time.
     last_time
-        Longest follow-up in training: the time at which the survival past the last interval is reported.
+        Longest follow-up in training, where the last interval ends.
+    report_times
+        Times at which survival is reported; between edges it is interpolated linearly.
     alpha
         Extra weight of patients with an event: the loss is (1 − α)·all + α·events.
     """
@@ -37,19 +39,23 @@ class DiscreteSurvival(Task):
     kind: ClassVar[str] = "survival"
     outcome: ClassVar[Outcome] = "survival"
 
-    def __init__(self, edges: Sequence[float], last_time: float, alpha: float = 0.0) -> None:
+    def __init__(
+        self, edges: Sequence[float], last_time: float, report_times: Sequence[float] = (), alpha: float = 0.0
+    ) -> None:
         self.edges = tuple(float(edge) for edge in edges)
         self.last_time = float(last_time)
+        self.report_times = tuple(float(time) for time in report_times)
         self.alpha = alpha
 
     @classmethod
     def from_training(cls, config: TaskConfig, cohort: Cohort, training: Sequence[Case]) -> DiscreteSurvival:
         times, _ = survival_of(training)
-        return cls(quantile_edges(training, config.bins), float(times.max()), config.alpha)
+        edges = quantile_edges(training, config.bins)
+        return cls(edges, float(times.max()), report_times_of(cohort), config.alpha)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> DiscreteSurvival:
-        return cls(state["edges"], state["last_time"], state["alpha"])
+        return cls(state["edges"], state["last_time"], state["report_times"], state["alpha"])
 
     @property
     def out_dim(self) -> int:
@@ -77,10 +83,11 @@ class DiscreteSurvival(Task):
     def predict(self, logits: Tensor) -> Columns:
         survival = torch.cumprod(torch.sigmoid(-logits.detach().double()), dim=1).cpu().numpy()
         columns: Columns = {"risk": -survival.sum(axis=1)}
-        for index, time in enumerate(self.edges):
-            columns[survival_column(time)] = survival[:, index]
-        if not self.edges or self.last_time > self.edges[-1]:
-            columns[survival_column(self.last_time)] = survival[:, -1]
+        ends = self.edges if self.edges and self.last_time <= self.edges[-1] else (*self.edges, self.last_time)
+        knots = np.array([0.0, *ends])
+        curves = np.concatenate([np.ones((len(survival), 1)), survival[:, : len(ends)]], axis=1)
+        for time in self.report_times:
+            columns[survival_column(time)] = np.array([np.interp(time, knots, curve) for curve in curves])
         return columns
 
     def truth(self, cases: Sequence[Case]) -> Columns:
@@ -88,7 +95,13 @@ class DiscreteSurvival(Task):
         return {"time": times, "event": events.astype(np.int64)}
 
     def state(self) -> dict[str, Any]:
-        return {"kind": self.kind, "edges": list(self.edges), "last_time": self.last_time, "alpha": self.alpha}
+        return {
+            "kind": self.kind,
+            "edges": list(self.edges),
+            "last_time": self.last_time,
+            "report_times": list(self.report_times),
+            "alpha": self.alpha,
+        }
 
 
 def survival_of(cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -107,6 +120,15 @@ def quantile_edges(training: Sequence[Case], bins: int) -> list[float]:
     times, events = survival_of(training)
     inner = np.quantile(times[events], np.linspace(0, 1, bins + 1)[1:-1])
     return [float(edge) for edge in np.unique(inner) if edge > 0]
+
+
+def report_times_of(cohort: Cohort) -> list[float]:
+    """Return the quartiles of all event times: the same in every fold, so that pooled tables have no gaps.
+
+    They say when predictions are reported, and take no part in learning.
+    """
+    times, events = survival_of(cohort.cases)
+    return [float(time) for time in np.unique(np.quantile(times[events], (0.25, 0.5, 0.75))) if time > 0]
 
 
 def survival_column(time: float) -> str:
