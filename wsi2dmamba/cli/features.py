@@ -82,3 +82,67 @@ def extract(
         print(f"wsi2dmamba: {row.slide_id}: {row.message}", file=sys.stderr)
     if report.failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    source: Path = typer.Argument(..., help="A .h5 file or a folder of them: ours, CLAM, TRIDENT, STAMP, AtlasPatch."),
+    out: Path = typer.Option(..., help="Folder for the converted files, laid out as the target tool expects."),
+    to: str = typer.Option("wsi2dmamba", help="wsi2dmamba, clam, trident, stamp or atlaspatch."),
+    on_collision: str = typer.Option("error", help="When two patches share a cell: error, mean or first."),
+    slide_mpp: float | None = typer.Option(None, help="µm per level-0 pixel, where the file does not say it."),
+    encoder: str | None = typer.Option(None, help="Which features of an AtlasPatch file that holds several."),
+) -> None:
+    """Convert patches and features between tools, with nothing lost on the way there and back.
+
+    A converted file remembers where it came from (row order, exact coordinates, attributes), so that converting it
+    back gives the same datasets. CLAM's grids, which start anew at every contour, are put on one lattice.
+
+    Example: wsi2dmamba convert clam/h5_files --to wsi2dmamba --out features
+    """
+    from wsi2dmamba.core.errors import WSI2DMambaError
+    from wsi2dmamba.features.convert import ConvertOptions, convert_file, files_to_convert
+
+    options = ConvertOptions(to, on_collision, slide_mpp, encoder)
+    paths = files_to_convert(source)
+    failed = 0
+    for path in paths:
+        try:
+            print(convert_file(path, out, options))
+        except WSI2DMambaError as error:
+            failed += 1
+            print(f"wsi2dmamba: {path.name}: {' '.join(str(error).split())}", file=sys.stderr)
+    if failed:
+        print(f"convert: {len(paths) - failed} done, {failed} failed", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(folder: Path = typer.Argument(..., help="A folder of tile or feature files (or one file).")) -> None:
+    """Read every tile and feature file completely and say what is wrong: structure, counts, lattice, NaN, complete.
+
+    The exit code is 1 when a file has a problem.
+
+    Example: wsi2dmamba verify features/texture
+    """
+    from wsi2dmamba.features.verify import verify_folder
+
+    files = patches = bad = 0
+    for verdict in verify_folder(folder):
+        files, patches, bad = files + 1, patches + verdict.patches, bad + bool(verdict.problems)
+        for problem in verdict.problems:
+            print(f"{verdict.path}: {problem}")
+    print(f"verify: {files} files, {patches} patches, {bad} with problems")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(file: Path = typer.Argument(..., help="A tile or feature file: ours or of another tool.")) -> None:
+    """Say what a file holds: tool, grid, resolution, features, settings, and a map of the tissue.
+
+    Example: wsi2dmamba inspect features/texture/slide-1.h5
+    """
+    from wsi2dmamba.features.inspection import describe_file
+
+    print("\n".join(describe_file(file)))
