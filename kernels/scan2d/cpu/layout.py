@@ -32,6 +32,13 @@ def cells_first(projection: Tensor) -> FloatArray:
     return projection.detach().to(torch.float32).permute(0, 1, 3, 4, 2).contiguous().numpy().reshape(-1)
 
 
+def states_first(partial_sums: Tensor, shape: torch.Size) -> Tensor:
+    """Add up (slots, …) in the order of `cells_first` and undo that order: (batch, groups, N, H, W)."""
+    batch, groups, states, height, width = shape
+    total = partial_sums.sum(0) if len(partial_sums) > 1 else partial_sums[0]
+    return total.view(batch, groups, height, width, states).permute(0, 1, 4, 2, 3)
+
+
 def in_blocks(table: Tensor, blocks: Blocks, factor: float = 1.0) -> FloatArray:
     """(dim, N), times a factor, to a flat array (blocks, N, lanes), zero in the lanes that are no channel."""
     per_channel = factor * table.detach().to(torch.float32).reshape(blocks.groups, blocks.dim // blocks.groups, -1)

@@ -73,12 +73,12 @@ class Blocks:
         """Number of partial sums of dB and dC in one group."""
         return ceil_div(self.per_group, self.per_slot(states))
 
-    def per_task(self, batch: int, states: int, threads: int) -> int:
-        """Number of consecutive blocks that walk over the grid together, whole slots.
+    def per_task(self, batch: int, states: int, threads: int, channels_last: bool) -> int:
+        """Number of consecutive blocks that walk over the grid together, in whole slots.
 
-        Together they use more of every memory page they touch (in the channels-last layout, 64 bytes per cell and
-        block), but fewer tasks balance worse: there are at least four per thread if possible.
+        Together they use more of every cache line and page they touch where channels lie side by side, but fewer
+        tasks balance worse: there are at least two per thread, if there are enough blocks.
         """
         per_slot = self.per_slot(states)
         balanced = batch * self.total // (2 * threads)
-        return per_slot * max(1, min(4, balanced, self.per_group) // per_slot)
+        return per_slot * max(1, min(4 if channels_last else 2, balanced, self.per_group) // per_slot)
