@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -119,18 +119,20 @@ class Rows:
             prediction=column("prediction"),
         )
 
-    def where(self, chosen: NDArray[np.bool_]) -> Rows:
-        """Return the chosen rows, their patients numbered anew."""
-        kept = np.unique(self.case[chosen])
-        renumber = np.full(len(self.case_ids), -1, dtype=np.int64)
-        renumber[kept] = np.arange(len(kept))
+    def only(self, chosen: NDArray[np.bool_]) -> Rows:
+        """Return the chosen rows, their patients numbered as before."""
 
         def part(array: NDArray[Any]) -> NDArray[Any]:
             return array[chosen] if len(array) else array
 
         arrays = {name: part(getattr(self, name)) for name in self.__dataclass_fields__ if name != "case_ids"}
-        arrays["case"] = renumber[self.case[chosen]]
-        return Rows(**arrays, case_ids=tuple(self.case_ids[k] for k in kept))
+        return Rows(**arrays, case_ids=self.case_ids)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Rows:
+        """Return the chosen rows with their patients alone, numbered anew."""
+        rows = self.only(chosen)
+        kept, renumbered = np.unique(rows.case, return_inverse=True)
+        return replace(rows, case=renumbered.astype(np.int64), case_ids=tuple(self.case_ids[k] for k in kept))
 
 
 def is_survival_column(name: str) -> bool:
