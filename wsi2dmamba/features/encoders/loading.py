@@ -1,0 +1,57 @@
+"""From what the user typed to an encoder ready to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsi2dmamba.core.errors import EncoderError
+from wsi2dmamba.features.encoders.base import Encoder
+from wsi2dmamba.features.encoders.options import EncoderRequest
+
+EMBEDDED = "texture"
+
+
+def load_encoder(request: EncoderRequest | str) -> Encoder:
+    """Load an encoder on the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    request
+        A request, or just its `spec`.
+
+    Raises
+    ------
+    EncoderError, DependencyError
+        If there is no such encoder, or it cannot be loaded; the message says what to do.
+    """
+    if isinstance(request, str):
+        request = EncoderRequest(request)
+    encoder = _load(request).eval()
+    encoder.requires_grad_(False)
+    return encoder
+
+
+def _load(request: EncoderRequest) -> Encoder:
+    kind, _, rest = request.spec.partition(":")
+    if request.spec == EMBEDDED:
+        from wsi2dmamba.features.encoders.texture import TextureEncoder
+
+        return TextureEncoder()
+    if not rest:
+        ways = f"{EMBEDDED}, hf:ID, torchscript:FILE, export:FILE or module:function"
+        raise EncoderError(f"unknown encoder {request.spec!r}; give {ways}")
+    if kind == "hf":
+        from wsi2dmamba.features.encoders.transformers_model import load_transformers
+
+        return load_transformers(rest, request)
+    if kind == "torchscript":
+        from wsi2dmamba.features.encoders.programs import load_torchscript
+
+        return load_torchscript(Path(rest), request)
+    if kind == "export":
+        from wsi2dmamba.features.encoders.programs import load_exported
+
+        return load_exported(Path(rest), request)
+    from wsi2dmamba.features.encoders.custom import load_custom
+
+    return load_custom(request.spec, request)
