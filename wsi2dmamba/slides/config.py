@@ -71,13 +71,13 @@ class TileConfig(Settings):
     patch_px: int = Field(default=256, ge=1)
     overlap_px: int = Field(default=0, ge=0)
     min_tissue: float = Field(default=0.1, ge=0, le=1)
-    slide_mpp: float | None = Field(default=_None, gt=0)
+    slide_mpp: float | None = Field(default=None, gt=0)
     origin: tuple[int, int] = (0, 0)
     tissue: TissueConfig = TissueConfig()
     reader: Backend = "auto"
     allow_upsampling: bool = False
     on_bad_tile: Literal["skip", "fail"] = "skip"
-    workers: int | None = Field(default=_None, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     overwrite: bool = False
 
     @model_validator(mode="after")
