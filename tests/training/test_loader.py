@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fabricate import feature_cohort
+from tests.shared_data import shared_path
 from wsi2dmamba.cohort.config import CohortConfig
 from wsi2dmamba.cohort.matching import match_features
 from wsi2dmamba.cohort.table import load_cohort
@@ -118,7 +119,7 @@ def test_two_encoders_in_one_folder_are_refused(tmp_path: Path) -> None:
     file = read_features(list(paths.values())[1])
     write_features(list(paths.values())[1], FeatureFile(file.features, file.tiles, "another", "1"))
     with pytest.raises(StoreError, match="encoder another instead of made-up"):
-        describe_features(paths)
+        describe_features(paths, FeatureSource(dir=tmp_path))
 
 
 def test_a_file_cut_short_is_found_before_training(tmp_path: Path) -> None:
@@ -127,4 +128,17 @@ def test_a_file_cut_short_is_found_before_training(tmp_path: Path) -> None:
     cut = list(paths.values())[2]
     cut.write_bytes(cut.read_bytes()[:700])
     with pytest.raises(StoreError, match=f"{cut.name} is not a whole HDF5 file"):
-        describe_features(paths)
+        describe_features(paths, FeatureSource(dir=tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["clam", "trident"])
+def test_real_files_of_other_tools_are_bags(kind: str) -> None:
+    folder = {"clam": "interop/clam/h5_files", "trident": "interop/trident/20x_256px_0px_overlap/features_resnet50"}
+    path = shared_path(f"data/{folder[kind]}/CMU-1-Small-Region.h5")
+    source = FeatureSource(dir=path.parent, on_collision="mean")
+    described = describe_features({"s": path}, source)
+    bag = BagStore({"s": path}, source).bag("s")
+    assert bag.features.shape == (len(bag.grid), described.dim)
+    cells = bag.grid[:, 0] * bag.grid_shape[1] + bag.grid[:, 1]
+    assert len(cells.unique()) == len(cells)
+    assert bag.grid.amin(dim=0).tolist() == [0, 0]

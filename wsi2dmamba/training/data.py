@@ -79,7 +79,7 @@ class BagStore:
 
     def _read(self, slide_id: str) -> Bag:
         path = self.paths[slide_id]
-        return bag_of(read_features(path), path)
+        return bag_of(read_features(path, self.source.on_collision, self.source.encoder), path)
 
     def _keep(self, slide_id: str, bag: Bag) -> None:
         size = bag.features.nbytes + bag.grid.nbytes

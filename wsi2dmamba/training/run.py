@@ -113,7 +113,7 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False, say: Say) -> Prep
     parse_options(config.model.name, config.model.options)
     cohort = load_cohort(config.cohort)
     matched = match_features(cohort, config.features.dir)
-    features = describe_features(matched.paths)
+    features = describe_features(matched.paths, config.features)
     folds = make_splits(matched.cohort, config.splits, config.cohort)
     for line in report_lines(matched, folds):
         say(line)
