@@ -35,15 +35,15 @@ class EvalConfig(Settings):
         How many of the most certain mistakes the report shows.
     """
 
-    resamples: int = Field(1000, ge=20, le=100_000)
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    seed: int = Field(0, ge=0)
+    resamples: int = Field(default=1000, ge=20, le=100_000)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    seed: int = Field(default=0, ge=0)
     threshold: Literal["youden"] | float = "youden"
-    calibration_bins: int = Field(10, ge=2, le=100)
+    calibration_bins: int = Field(default=10, ge=2, le=100)
     horizons: tuple[float, ...] = ()
-    risk_group_quantile: float = Field(0.5, gt=0.0, lt=1.0)
+    risk_group_quantile: float = Field(default=0.5, gt=0.0, lt=1.0)
     subgroups: tuple[str, ...] = ()
-    mistakes: int = Field(8, ge=0, le=100)
+    mistakes: int = Field(default=8, ge=0, le=100)
 
 
 class TableColumns(Settings):
