@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 import openslide
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 from wsi2dmamba.core.errors import SlideError
 from wsi2dmamba.slides.tilefile import TileGeometry
 
-_open: dict[str, openslide.OpenSlide] = {}
+# The slide that this thread reads; readers are not shared between threads.
+_local = threading.local()
 
 
 def read_patches(
@@ -35,16 +38,17 @@ def read_patches(
 
 
 def _slide(path: str) -> openslide.OpenSlide:
-    if path not in _open:
+    if getattr(_local, "path", None) != path:
         _close()
         try:
-            _open[path] = openslide.OpenSlide(path)
+            _local.slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as error:
             raise SlideError(f"{path} cannot be opened: {error}") from error
-    return _open[path]
+        _local.path = path
+    return _local.slide
 
 
 def _close() -> None:
-    for slide in _open.values():
-        slide.close()
-    _open.clear()
+    if getattr(_local, "path", None) is not None:
+        _local.slide.close()
+    _local.path = None
