@@ -100,8 +100,8 @@ class LocalExecutor(AbstractContextManager["LocalExecutor"]):
 class DaskExecutor(AbstractContextManager["DaskExecutor"]):
     """The workers of a Dask cluster, one task each.
 
-    A task whose worker is lost goes to another one; after four lost workers it fails alone. Workers need this package
-    installed and see the same files.
+    A task whose worker is lost goes to another one; after four lost workers it gets a last try when all others are
+    done, and fails alone. Workers need this package installed and see the same files.
 
     Parameters
     ----------
@@ -119,6 +119,19 @@ class DaskExecutor(AbstractContextManager["DaskExecutor"]):
 
     def run(self, function: Callable[[Task], Value], tasks: Sequence[Task]) -> Iterator[TaskOutcome[Task, Value]]:
         """See `Executor.run`."""
+        lost = []
+        for outcome in self._run_together(function, tasks):
+            if isinstance(outcome.error, WorkerLostError):
+                lost.append(outcome.task)
+            else:
+                yield outcome
+        # A task can be blamed for the death of a worker that another one killed: each has one more try, alone.
+        for task in lost:
+            yield from self._run_together(function, [task])
+
+    def _run_together(
+        self, function: Callable[[Task], Value], tasks: Sequence[Task]
+    ) -> Iterator[TaskOutcome[Task, Value]]:
         from distributed import as_completed
 
         futures = {
