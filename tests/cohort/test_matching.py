@@ -17,10 +17,10 @@ def touch(folder: Path, *names: str) -> Path:
 
 def test_what_has_features_is_kept_and_the_rest_reported(tmp_path: Path) -> None:
     cohort = labelled_cohort({"x": 2, "y": 2})
-    folder = touch(tmp_path, "x-000-s0.h5", "x-001-s0.h5", "y-000-s0.pt", "y-001-S0.h5", ".z.partial-1.h5")
+    folder = touch(tmp_path, "x-000-s0.h5", "x-001-s0.h5", "y-000-s0.hdf5", "y-001-S0.h5", ".z.partial-1.h5")
     matched = match_features(cohort, folder)
     assert [case.case_id for case in matched.cohort.cases] == ["x-000", "x-001", "y-000"]
-    assert matched.paths["y-000-s0"].suffix == ".pt"
+    assert matched.paths["y-000-s0"].suffix == ".hdf5"
     assert matched.unlabelled == ("y-001-S0",)
     assert matched.suggestions == {"y-001-s0": "y-001-S0"}
     assert [(exclusion.unit, exclusion.ids) for exclusion in matched.cohort.exclusions] == [

@@ -17,7 +17,10 @@ def extract(
     slides: Path | None = typer.Option(None, help="Where the slides are now, if they were moved after tiling."),
     encoder: str = typer.Option(
         "texture",
-        help="texture, hf:<hub id or folder>[@revision], torchscript:FILE, export:FILE or module:function.",
+        help=(
+            "A name of `wsi2dmamba encoders`, hf:<hub id or folder>[@revision], timm:<name>, torchscript:FILE, "
+            "export:FILE or module:function."
+        ),
     ),
     weights: str | None = typer.Option(None, help="Local weights (file or folder) instead of the hub's."),
     offline: bool = typer.Option(False, "--offline", help="Never ask the network."),
@@ -33,6 +36,10 @@ def extract(
     workers: int | None = typer.Option(None, help="Reading processes; default: from the processors; 0: none."),
     compile_: bool = typer.Option(False, "--compile", help="Compile the network with torch.compile."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Make features again that other settings made."),
+    cache: Path | None = typer.Option(None, help="Local disk that slides of a slow drive are copied to ahead of use."),
+    dask: str | None = typer.Option(
+        None, help="Dask scheduler (tcp://host:8786) or YAML of a cluster (docs/clusters.md): one task per slide."
+    ),
     on_bad_tile: str = typer.Option(
         "skip", help="skip: leave unreadable patches out and count them; fail: fail the slide."
     ),
@@ -69,6 +76,8 @@ def extract(
             workers=workers,
             compile=compile_,
             overwrite=overwrite,
+            cache=cache,
+            dask=dask,
             on_bad_tile=on_bad_tile,  # type: ignore[arg-type]
         )
     except ValidationError as error:
@@ -146,3 +155,19 @@ def inspect(file: Path = typer.Argument(..., help="A tile or feature file: ours 
     from wsi2dmamba.features.inspection import describe_file
 
     print("\n".join(describe_file(file)))
+
+
+@app.command()
+def encoders() -> None:
+    """List the encoders known by name: library, source, dimension, expected input, normalisation, pooling, licence.
+
+    Gated ones need access from their authors and `hf auth login`. Packages can add their own (docs/encoders.md).
+
+    Example: wsi2dmamba extract --tiles t --out f --encoder uni2-h
+    """
+    from wsi2dmamba.features.encoders.cards import card_table
+    from wsi2dmamba.features.encoders.registry import offered_by_packages
+
+    print(card_table())
+    for name, point in sorted(offered_by_packages().items()):
+        print(f"{name}  (offered by {point.value})")

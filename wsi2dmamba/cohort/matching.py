@@ -10,7 +10,7 @@ from wsi2dmamba.cohort.reading import some_of
 from wsi2dmamba.cohort.table import Cohort, Exclusion, check_outcomes_vary
 from wsi2dmamba.core.errors import CohortError
 
-FEATURE_SUFFIXES = (".h5", ".hdf5", ".pt")
+FEATURE_SUFFIXES = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Matched:
 
 
 def feature_paths(folder: Path) -> dict[str, Path]:
-    """Return slide id → feature file of a folder; an `.h5` wins over a `.pt` of the same slide.
+    """Return slide id → feature file of a folder; an `.h5` wins over an `.hdf5` of the same slide.
 
     Raises
     ------

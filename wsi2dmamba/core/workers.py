@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from wsi2dmamba.core.processes import kill_pool, spawn_pool
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
@@ -52,7 +53,7 @@ def run_tasks(
     """
     if workers <= 1 or len(tasks) <= 1:
         for task in tasks:
-            yield _run_here(function, task)
+            yield run_here(function, task)
         return
     suspects: list[Task] = []
     for outcome in _run_in_pool(function, tasks, min(workers, len(tasks))):
@@ -64,7 +65,8 @@ def run_tasks(
         yield from _run_in_pool(function, [task], 1)
 
 
-def _run_here(function: Callable[[Task], Value], task: Task) -> TaskOutcome[Task, Value]:
+def run_here(function: Callable[[Task], Value], task: Task) -> TaskOutcome[Task, Value]:
+    """Run one task in this process; its failure becomes its outcome."""
     started = time.monotonic()
     try:
         value = function(task)
@@ -76,8 +78,8 @@ def _run_here(function: Callable[[Task], Value], task: Task) -> TaskOutcome[Task
 def _run_in_pool(
     function: Callable[[Task], Value], tasks: Sequence[Task], workers: int
 ) -> Iterator[TaskOutcome[Task, Value]]:
-    # Spawned, not forked: OpenSlide, HDF5 and torch threads do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    pool = spawn_pool(workers)
+    try:
         pending: dict[Future[TaskOutcome[Task, Value]], Task] = {}
         waiting = iter(tasks)
         exhausted = False
@@ -88,7 +90,7 @@ def _run_in_pool(
                     exhausted = True
                     break
                 try:
-                    pending[pool.submit(_run_here, function, task)] = task
+                    pending[pool.submit(run_here, function, task)] = task
                 except BrokenProcessPool as error:
                     yield TaskOutcome(task, None, error, 0.0)
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -96,3 +98,7 @@ def _run_in_pool(
                 task = pending.pop(future)
                 died = future.exception()
                 yield TaskOutcome(task, None, died, 0.0) if died else future.result()
+    except BaseException:  # Ctrl-C, or nobody listens any more: what runs now would run on for hours
+        kill_pool(pool)
+        raise
+    pool.shutdown()

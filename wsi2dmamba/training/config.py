@@ -18,7 +18,9 @@ class FeatureSource(Settings):
     dir
         Folder of feature files, one per slide.
     on_collision
-        What to do with patches of foreign files that share a cell: ``error``, ``mean`` or ``first``.
+        What to do with patches of other tools' files that share a cell: ``error``, ``mean`` or ``first``.
+    encoder
+        For AtlasPatch files, which hold features of several encoders: which.
     cache
         ``memory`` keeps bags once read (as stored, float16 or float32) up to `cache_gb`; ``mmap`` maps the files
         and leaves the caching to the system; ``none`` reads each time.
@@ -28,6 +30,7 @@ class FeatureSource(Settings):
 
     dir: Path
     on_collision: Literal["error", "mean", "first"] = "error"
+    encoder: str | None = None
     cache: Literal["memory", "mmap", "none"] = "memory"
     cache_gb: float = Field(4.0, gt=0)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from wsi2dmamba.core.errors import StoreError
-from wsi2dmamba.features.store import read_features
-from wsi2dmamba.slides.tilefile import SCHEMA, open_finished
+from wsi2dmamba.features.store import is_foreign, read_features
+from wsi2dmamba.slides.tilefile import open_finished
+from wsi2dmamba.training.config import FeatureSource
+
+# Resolutions that differ by less are one: scanners round their micrometres per pixel.
+_SAME_MPP = 0.01
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,14 @@ class FeatureDescription:
     encoder, encoder_revision
         What made them.
     mpp, patch_px, overlap_px
-        How the slides were tiled: micrometres per pixel, patch side and overlap in pixels at that resolution.
+        How the slides were tiled: micrometres per pixel (None where another tool's file does not say), patch side and
+        overlap in pixels at that resolution.
     """
 
     dim: int
     encoder: str
     encoder_revision: str
-    mpp: float
+    mpp: float | None
     patch_px: int
     overlap_px: int
 
@@ -39,14 +43,23 @@ class FeatureDescription:
         """Return the fields as JSON values."""
         return dict(self.__dict__)
 
+    def difference(self, other: FeatureDescription) -> str:
+        """Return in words how these features differ from `other`, or nothing."""
+        pairs = [(name, mine, getattr(other, name)) for name, mine in self.__dict__.items()]
+        return ", ".join(
+            f"{name} {mine} instead of {theirs}" for name, mine, theirs in pairs if not _same(mine, theirs)
+        )
 
-def describe_features(paths: Mapping[str, Path]) -> FeatureDescription:
+
+def describe_features(paths: Mapping[str, Path], source: FeatureSource) -> FeatureDescription:
     """Check that all feature files can be opened and belong together.
 
     Parameters
     ----------
     paths
         Slide id → feature file.
+    source
+        How to read files of other tools.
 
     Raises
     ------
@@ -55,29 +68,29 @@ def describe_features(paths: Mapping[str, Path]) -> FeatureDescription:
     """
     first: tuple[Path, FeatureDescription] | None = None
     for path in paths.values():
-        found = _describe(path)
+        found = _describe(path, source)
         if first is None:
             first = (path, found)
-        elif found != first[1]:
+        elif difference := found.difference(first[1]):
             raise StoreError(
-                f"{path} does not go with {first[0].name}: {_difference(found, first[1])}; "
+                f"{path} does not go with {first[0].name}: {difference}; "
                 "a run needs features of one encoder at one resolution, one folder each"
             )
     assert first is not None, "a matched cohort has at least one slide"
     return first[1]
 
 
-def _describe(path: Path) -> FeatureDescription:
-    if not _is_our_schema(path):
-        file = read_features(path)
+def _describe(path: Path, source: FeatureSource) -> FeatureDescription:
+    if is_foreign(path):
+        file = read_features(path, source.on_collision, source.encoder)
         geometry = file.tiles.geometry
         return FeatureDescription(
-            file.features.shape[1],
-            file.encoder,
-            file.encoder_revision,
-            round(geometry.mpp, 6),
-            geometry.patch_px,
-            geometry.overlap_px,
+            dim=file.features.shape[1],
+            encoder=file.encoder,
+            encoder_revision=file.encoder_revision,
+            mpp=None if math.isnan(geometry.mpp) else round(geometry.mpp, 6),
+            patch_px=geometry.patch_px,
+            overlap_px=geometry.overlap_px,
         )
     with open_finished(path) as file:
         if "features" not in file:
@@ -92,16 +105,7 @@ def _describe(path: Path) -> FeatureDescription:
         )
 
 
-def _is_our_schema(path: Path) -> bool:
-    if path.suffix == ".pt":
-        return False
-    try:
-        with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("schema") == SCHEMA)
-    except OSError:
-        return True  # so that `open_finished` says what is wrong with it
-
-
-def _difference(one: FeatureDescription, other: FeatureDescription) -> str:
-    pairs = [(name, getattr(one, name), getattr(other, name)) for name in one.__dict__]
-    return ", ".join(f"{name} {mine} instead of {theirs}" for name, mine, theirs in pairs if mine != theirs)
+def _same(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, float) and isinstance(theirs, float):
+        return math.isclose(mine, theirs, rel_tol=_SAME_MPP)
+    return bool(mine == theirs)

@@ -114,7 +114,7 @@ def test_separates_real_tissue_classes_even_when_slides_are_stained_differently(
     folder = shared_path("data/tiles/lc25000_lung")
     images, labels = [], []
     for label, kind in enumerate(("adenocarcinoma", "normal", "squamous")):
-        for path in sorted((folder / kind).glob("*.jpeg")):
+        for path in sorted((folder / kind).glob("*.jpeg"))[:90]:
             images.append(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
             labels.append(label)
     batch, target = np.stack(images), np.asarray(labels)

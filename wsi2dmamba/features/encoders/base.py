@@ -70,21 +70,37 @@ class Encoder(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How an ImageNet-style network wants its pixels: square side, then (x / 255 − mean) / std per channel."""
+    """How an ImageNet-style network wants its pixels: square side, then (x / 255 − mean) / std per channel.
+
+    Attributes
+    ----------
+    patch_px
+        Side of the network's input.
+    mean, std
+        Per channel, on a scale of 0 to 1.
+    resize_px
+        Resize to this side and cut `patch_px` out of the centre, as a few authors do; None keeps the whole field of
+        view.
+    """
 
     patch_px: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    resize_px: int | None = None
 
     def __call__(self, patches: Tensor) -> Tensor:
         """Turn (N, H, W, 3) uint8 patches into (N, 3, patch_px, patch_px) float32, channels-last in memory.
 
-        The whole field of view is kept: a patch of another size is resized (bicubic, antialiased), not cropped.
+        Patches of another size are resized (bicubic, antialiased).
         """
         pixels = patches.permute(0, 3, 1, 2).to(torch.float32)
-        if pixels.shape[-2:] != (self.patch_px, self.patch_px):
-            side = (self.patch_px, self.patch_px)
-            pixels = F.interpolate(pixels, side, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
+        side = self.resize_px or self.patch_px
+        if pixels.shape[-2:] != (side, side):
+            size = (side, side)
+            pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
+        edge = (side - self.patch_px) // 2
+        if edge > 0:
+            pixels = pixels[..., edge : edge + self.patch_px, edge : edge + self.patch_px]
         mean = pixels.new_tensor(self.mean).view(1, 3, 1, 1) * 255
         std = pixels.new_tensor(self.std).view(1, 3, 1, 1) * 255
         return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsi2dmamba.core.errors import EncoderError
 from wsi2dmamba.features.encoders.base import Encoder
 from wsi2dmamba.features.encoders.options import EncoderRequest
-
-EMBEDDED = "texture"
+from wsi2dmamba.features.encoders.registry import load_by_name
 
 
 def load_encoder(request: EncoderRequest | str) -> Encoder:
@@ -33,17 +31,16 @@ def load_encoder(request: EncoderRequest | str) -> Encoder:
 
 def _load(request: EncoderRequest) -> Encoder:
     kind, _, rest = request.spec.partition(":")
-    if request.spec == EMBEDDED:
-        from wsi2dmamba.features.encoders.texture import TextureEncoder
-
-        return TextureEncoder()
     if not rest:
-        ways = f"{EMBEDDED}, hf:ID, torchscript:FILE, export:FILE or module:function"
-        raise EncoderError(f"unknown encoder {request.spec!r}; give {ways}")
+        return load_by_name(request)
     if kind == "hf":
         from wsi2dmamba.features.encoders.transformers_model import load_transformers
 
         return load_transformers(rest, request)
+    if kind == "timm":
+        from wsi2dmamba.features.encoders.timm_model import load_timm
+
+        return load_timm(rest, request)
     if kind == "torchscript":
         from wsi2dmamba.features.encoders.programs import load_torchscript
 

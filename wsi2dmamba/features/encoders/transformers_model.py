@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wsi2dmamba.core.errors import DependencyError, EncoderError
 from wsi2dmamba.features.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, EncoderInfo, Normalisation
+from wsi2dmamba.features.encoders.cards import EncoderCard
 from wsi2dmamba.features.encoders.fingerprint import file_revision
 from wsi2dmamba.features.encoders.names import folder_name
 from wsi2dmamba.features.encoders.options import EncoderRequest
@@ -61,7 +62,7 @@ class TransformersEncoder(Encoder):
         return pool_tokens(tokens, self.pooling or "cls", _prefix_tokens(self.model))
 
 
-def load_transformers(source: str, request: EncoderRequest, defaults: EncoderInfo | None = None) -> TransformersEncoder:
+def load_transformers(source: str, request: EncoderRequest, card: EncoderCard | None = None) -> TransformersEncoder:
     """Load a model by hub id or from a local folder.
 
     Parameters
@@ -70,8 +71,8 @@ def load_transformers(source: str, request: EncoderRequest, defaults: EncoderInf
         ``owner/name``, ``owner/name@revision`` or a folder with ``config.json`` and ``*.safetensors``.
     request
         Offline mode, local weights, pooling and overrides.
-    defaults
-        What a registry knows: name, mpp and pixels.
+    card
+        What is known of a published encoder; its facts go before the processor's.
 
     Raises
     ------
@@ -90,19 +91,44 @@ def load_transformers(source: str, request: EncoderRequest, defaults: EncoderInf
     if revision:
         arguments["revision"] = revision
     with _plain_errors(location, request.offline), _quiet(transformers):
-        model = transformers.AutoModel.from_pretrained(location, use_safetensors=True, **arguments)
-        processor = _processor_settings(location, arguments)
+        if card is not None and card.library == "dinov2-registers":
+            model = _dinov2_with_registers(location, arguments)
+        else:
+            model = transformers.AutoModel.from_pretrained(location, use_safetensors=True, **arguments)
+        processor = _card_settings(card) if card else _processor_settings(location, arguments)
     model = getattr(model, "vision_model", model)
     side = request.patch_px or _side_px(processor, model)
     info = EncoderInfo(
-        name=defaults.name if defaults else folder_name(location),
+        name=card.name if card else folder_name(location),
         dim=0,
-        mpp=request.mpp or (defaults.mpp if defaults else None),
+        mpp=request.mpp or (card.mpp if card else None),
         patch_px=side,
         revision=_revision(model, local),
     )
     mean, std = processor.get("image_mean") or IMAGENET_MEAN, processor.get("image_std") or IMAGENET_STD
-    return TransformersEncoder(model, info, Normalisation(side, tuple(mean), tuple(std)), request.pooling)
+    pooling = request.pooling or (card.pooling if card else None)
+    return TransformersEncoder(model, info, Normalisation(side, tuple(mean), tuple(std)), pooling)
+
+
+def _dinov2_with_registers(location: str, arguments: dict[str, Any]) -> nn.Module:
+    """Hibou ships DINOv2 with registers as code of its own; transformers has that network, so none of it is run."""
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel, PretrainedConfig
+
+    settings, _ = PretrainedConfig.get_config_dict(location, **arguments)
+    kept = {key: value for key, value in settings.items() if key not in ("auto_map", "architectures", "model_type")}
+    config = Dinov2WithRegistersConfig(**kept)
+    loaded: Any = Dinov2WithRegistersModel.from_pretrained(
+        location, config=config, use_safetensors=True, output_loading_info=True, **arguments
+    )
+    model, report = loaded
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise EncoderError(f"the weights of {location} do not fit DINOv2 with registers; export it and use export:FILE")
+    return model
+
+
+def _card_settings(card: EncoderCard) -> dict[str, Any]:
+    mean, std = card.normalisation or (None, None)
+    return {"size": card.patch_px, "image_mean": mean, "image_std": std}
 
 
 def _processor_settings(location: str, arguments: dict[str, Any]) -> dict[str, Any]:
