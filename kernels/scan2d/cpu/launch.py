@@ -48,7 +48,7 @@ def forward(
     blocks = Blocks(u.shape[1], B.shape[1])
     out = new_like(u, zero=lengths is not None)
     shape = saved_shape(*_sizes(u, B)) if save else (0,)
-    saved = new_memory(math.prod(shape)).view(shape)
+    saved = new_memory(math.prod(shape), zero=lengths is not None).view(shape)
     arrays, strides = zip(*(flat(t) for t in (u, delta, z, out)), strict=True)
     run_on_threads(
         forward_kernel,
