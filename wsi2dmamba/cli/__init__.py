@@ -1,0 +1,50 @@
+"""The `wsi2dmamba` command. Heavy imports stay inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from wsi2dmamba import __version__
+from wsi2dmamba.core.errors import WSI2DMambaError
+
+app = typer.Typer(
+    name="wsi2dmamba",
+    help=(
+        "From a folder of gigapixel slides and a CSV to a trained 2DMamba model and an evaluation.\n\n"
+        "The stages, in order: tile → extract → train → eval. `wsi2dmamba demo` runs them all on a made cohort."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"wsi2dmamba {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show it."),
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line: a user's error is one line on stderr and exit code 2."""
+    try:
+        app()
+    except WSI2DMambaError as error:
+        print(f"wsi2dmamba: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("wsi2dmamba: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+from wsi2dmamba.cli import cohort, features, training  # noqa: E402, F401  (registers its commands)

@@ -1,0 +1,1 @@
+"""The cohort table: labels, patients, splits and checks."""

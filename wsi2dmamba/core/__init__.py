@@ -1,0 +1,1 @@
+"""What every stage stands on: errors, whole-or-not-at-all files, progress, worker processes."""

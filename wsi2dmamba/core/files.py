@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wsi2dmamba.core.errors import InputError
+
+PARTIAL_MARK = ".partial-"
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `final`; move it there when the block ends without an error.
+
+    Parameters
+    ----------
+    final
+        Where the finished file shall stand. Missing parent folders are made.
+
+    Yields
+    ------
+    Path
+        A path in the same folder (so the move is one rename) with the same suffix.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written to.
+
+    Notes
+    -----
+    The data is flushed to disk before the rename, so a crash leaves either the old file or the new one. A name
+    left over from a killed process carries `.partial-` and is never read.
+    """
+    make_folder(final.parent)
+    partial = final.with_name(f".{final.stem[:80]}{PARTIAL_MARK}{secrets.token_hex(4)}{final.suffix}")
+    try:
+        yield partial
+        _flush_to_disk(partial)
+        partial.replace(final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> Path:
+    """Make `folder` and its parents, and return it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made, naming the reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write to the folder {folder}; change its permissions or choose another place")
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all. NaN is refused: it is not JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what killed processes left half-written in `folder`."""
+    for leftover in folder.glob(f".*{PARTIAL_MARK}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""A fabricated cohort and the whole pipeline on it."""

@@ -1,0 +1,1 @@
+"""Metrics with intervals, plots and the report."""

@@ -1,0 +1,1 @@
+"""Patch features: encoders, extraction and the HDF5 store."""

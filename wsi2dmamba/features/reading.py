@@ -1,0 +1,39 @@
+"""Patches of a slide as arrays, with the slide kept open between chunks."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi2dmamba.slides.patches import read_patches
+from wsi2dmamba.slides.reader import SlideReader, open_slide
+from wsi2dmamba.slides.tilefile import TileGeometry
+
+# The slide that this thread reads: chunks come slide by slide, and readers are not shared between threads.
+_local = threading.local()
+
+
+def read_patches_of(
+    slide_path: str, geometry: TileGeometry, coords: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return (n, px, px, 3) uint8 RGB patches, and which of them could be read (False where the slide is damaged).
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be opened.
+    """
+    return read_patches(_reader(slide_path), geometry, coords)
+
+
+def _reader(path: str) -> SlideReader:
+    if getattr(_local, "path", None) != path:
+        if getattr(_local, "path", None) is not None:
+            _local.reader.close()
+        _local.path = None
+        _local.reader = open_slide(Path(path))
+        _local.path = path
+    return _local.reader

@@ -1,0 +1,1 @@
+"""Slide aggregators: one file each, one interface, one registry."""

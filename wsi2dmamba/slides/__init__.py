@@ -1,0 +1,1 @@
+"""Slides as arrays: reading, tissue, the patch lattice, tile files and overlays."""

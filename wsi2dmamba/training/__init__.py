@@ -1,0 +1,1 @@
+"""Tasks, losses, the Lightning loop and checkpoints."""
