@@ -1,4 +1,4 @@
-"""Fused selective scan on the CPU, compiled with Numba: the functions that `scan2d.backends` asks of a backend."""
+"""Fused selective scan on the CPU, compiled with Numba: what `scan2d.backends` asks of a backend."""
 
 from scan2d.cpu.launch import backward, forward
 from scan2d.cpu.tiling import saved_shape

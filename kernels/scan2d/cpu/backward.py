@@ -1,4 +1,4 @@
-"""The backward kernel: recompute a tile from its saved edges, then run both recurrences in reverse over it."""
+"""The backward kernel: recompute a tile from its saved edges, then reverse both recurrences over it."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -40,8 +40,8 @@ class BackwardArrays(NamedTuple):
     skip: Any
     bias: Any
     saved: Any
-    dB: Any  # one partial sum per slot
-    dC: Any
+    b_sums: Any  # one partial sum per slot
+    c_sums: Any
     d_rates: Any  # one partial sum per item, as are the next two
     d_skip: Any
     d_bias: Any
@@ -129,8 +129,8 @@ def finish_gate(problem, tile, row, work, at, skip, C, cell, cell_step):
 def reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at):
     """Run λ and μ over one row from right to left; u and Δ are replaced by their gradients.
 
-    Returns the row's contributions to dD and ddelta_bias. `slot` is how far the partial sums of dB and dC lie beyond
-    the place of the same cell in B and C.
+    Returns the row's contributions to dD and ddelta_bias. `slot` is how far the partial sums of dB and dC
+    lie beyond the place of the same cell in B and C.
     """
     states, rates, B, C = problem.states, arrays.rates, arrays.B, arrays.C
     per_cell = states * LANES
@@ -157,8 +157,8 @@ def reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, cell
             store(work.d_rates, k, fma(w, step, load(work.d_rates, k)))
             d_log2 = fma(w, load(rates, rates_at + k), d_log2)
             d_input = fma(mu, load_splat(B, cell + n), d_input)
-            add_lanes(arrays.dB, slot + cell + n, mu * x)
-            add_lanes(arrays.dC, slot + cell + n, dy * load(work.h, here + below + k))
+            add_lanes(arrays.b_sums, slot + cell + n, mu * x)
+            add_lanes(arrays.c_sums, slot + cell + n, dy * load(work.h, here + below + k))
         d_raw = fma(d_log2, splat(_LN_2), u * d_input) * load(work.slopes, j)
         store(work.steps, j, d_raw)
         store(work.us, j, fma(step, d_input, skip * dy))

@@ -1,4 +1,4 @@
-"""What the forward and the backward kernel share: the problem, the walk over tiles, and edges that tiles carry."""
+"""What the two kernels share: the problem, the walk over tiles, and the edges that tiles carry."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -38,12 +38,14 @@ class Problem(NamedTuple):
 class Item(NamedTuple):
     """One item of the batch as a scan walks it; cell (0, 0) is the corner it starts from."""
 
-    index: int
+    number: int
     rows: int
     columns: int
     tiles_down: int
     tiles_across: int
-    by_columns: bool  # the walk takes column after column of tiles, so that the edge it carries is the shorter
+    by_columns: (
+        bool  # the walk takes column after column of tiles, so that the edge it carries is the shorter
+    )
 
 
 class Task(NamedTuple):
@@ -69,7 +71,7 @@ class Tile(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Where a block of sixteen channels has its things: tables and `saved` in blocks, edges and buffers in vectors."""
+    """Where a block of sixteen channels has its things: the first two count blocks, the others vectors."""
 
     table: int  # index among all blocks of an item
     saved: int  # index among the blocks of all items
@@ -222,5 +224,5 @@ def column_in_memory(problem, item, j):
 @compiled
 def projection_cell(problem, item, group, i, j):
     """Where B and C of a cell begin, in elements of arrays laid out (batch, groups, H, W, N)."""
-    row = (item.index * problem.groups + group) * problem.height + row_in_memory(problem, item, i)
+    row = (item.number * problem.groups + group) * problem.height + row_in_memory(problem, item, i)
     return (row * problem.width + column_in_memory(problem, item, j)) * problem.states

@@ -29,7 +29,7 @@ def entry_point(function: Callable[..., Any]) -> Any:
         kernel = njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError as error:
         logger.warning(
-            "the CPU kernels compile in every process (some seconds), because their cache cannot be written: %s; "
+            "the CPU kernels compile in every process (some seconds): their cache cannot be written: %s; "
             "set NUMBA_CACHE_DIR to a writable directory",
             error,
         )
@@ -41,10 +41,10 @@ def entry_point(function: Callable[..., Any]) -> Any:
 def _stamp_with_all_sources(kernel: Any) -> None:
     """Let the cache expire when any file of this package changes.
 
-    Numba looks only at the file of the entry point, but that file's machine code contains the others. Should a
-    future Numba rename these attributes, its own rule stays.
+    Numba looks only at the file of the entry point, but that file's machine code contains the others.
+    Should a future Numba rename these attributes, its own rule stays.
     """
-    cache_file = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    cache_file: Any = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):
         cache_file._source_stamp = (cache_file._source_stamp, _sources_digest())
 

@@ -1,4 +1,4 @@
-"""What happens to each cell before and after the scans: the step size and the output gate, with derivatives."""
+"""What happens to each cell before and after the scans: step size and gate, with derivatives."""
 
 # mypy: disable-error-code="no-untyped-def"
 

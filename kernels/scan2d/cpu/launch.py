@@ -19,6 +19,7 @@ from scan2d.cpu.layout import (
     in_blocks,
     item_sizes,
     new_like,
+    new_memory,
     out_of_blocks,
     states_first,
 )
@@ -46,7 +47,8 @@ def forward(
     problem = _problem(u, B, delta_softplus, start, z is not None, save)
     blocks = Blocks(u.shape[1], B.shape[1])
     out = new_like(u, zero=lengths is not None)
-    saved = torch.empty(saved_shape(*_sizes(u, B)) if save else (0,), dtype=torch.float32)
+    shape = saved_shape(*_sizes(u, B)) if save else (0,)
+    saved = new_memory(math.prod(shape), zero=lengths is not None).view(shape)
     arrays, strides = zip(*(flat(t) for t in (u, delta, z, out)), strict=True)
     run_on_threads(
         forward_kernel,
@@ -89,7 +91,7 @@ def backward(
     arrays, strides = zip(*(flat(t) for t in (u, delta, dout, z, du, ddelta, dz)), strict=True)
     # partial sums: dB and dC per slot (their shape then follows `cells_first`), the small ones per item
     slots = problem.slots_per_group
-    d_projections = np.zeros((2, slots, B.numel()), dtype=np.float32)
+    d_projections = new_memory(2 * slots * B.numel(), zero=True).view(2, slots, B.numel())
     d_rates = torch.zeros(problem.batch, blocks.total, problem.states, LANES)
     d_skip, d_bias = torch.zeros(2, problem.batch, blocks.total, 1, LANES)
     run_on_threads(
@@ -105,13 +107,13 @@ def backward(
         _per_channel(D, blocks),
         _per_channel(delta_bias, blocks),
         saved.reshape(-1).numpy(),
-        d_projections[0].reshape(-1),
-        d_projections[1].reshape(-1),
+        d_projections[0].view(-1).numpy(),
+        d_projections[1].view(-1).numpy(),
         d_rates.view(-1).numpy(),
         d_skip.view(-1).numpy(),
         d_bias.view(-1).numpy(),
     )
-    dB, dC = (states_first(torch.from_numpy(partial), B.shape) for partial in d_projections)
+    dB, dC = (states_first(partial, B.shape) for partial in d_projections)
     dA = out_of_blocks(d_rates.sum(0), blocks)
     dD = None if D is None else out_of_blocks(d_skip.sum(0), blocks)[:, 0]
     ddelta_bias = None if delta_bias is None else out_of_blocks(d_bias.sum(0), blocks)[:, 0]

@@ -1,4 +1,4 @@
-"""Torch tensors as what the kernels take: flat float32 arrays with strides, and per-channel tables in blocks."""
+"""Torch tensors as what the kernels take: flat float32 arrays with strides, and tables in blocks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def flat(tensor: Tensor | None) -> tuple[FloatArray, tuple[int, ...]]:
 
 
 def cells_first(projection: Tensor) -> FloatArray:
-    """(batch, groups, N, H, W) to a flat array in the order (batch, groups, H, W, N); a copy unless it lies so."""
+    """(batch, groups, N, H, W) to a flat array (batch, groups, H, W, N); no copy if it lies so."""
     return projection.detach().to(torch.float32).permute(0, 1, 3, 4, 2).contiguous().numpy().reshape(-1)
 
 
@@ -41,7 +41,9 @@ def states_first(partial_sums: Tensor, shape: torch.Size) -> Tensor:
 
 def in_blocks(table: Tensor, blocks: Blocks, factor: float = 1.0) -> FloatArray:
     """(dim, N), times a factor, to a flat array (blocks, N, lanes), zero in the lanes that are no channel."""
-    per_channel = factor * table.detach().to(torch.float32).reshape(blocks.groups, blocks.dim // blocks.groups, -1)
+    per_channel = factor * table.detach().to(torch.float32).reshape(
+        blocks.groups, blocks.dim // blocks.groups, -1
+    )
     padded = torch.zeros(blocks.groups, blocks.per_group * LANES, per_channel.shape[2])
     padded[:, : per_channel.shape[1]] = per_channel
     return padded.view(blocks.total, LANES, -1).transpose(1, 2).contiguous().numpy().reshape(-1)
@@ -54,15 +56,18 @@ def out_of_blocks(table: Tensor, blocks: Blocks) -> Tensor:
     return padded[:, : blocks.dim // blocks.groups].reshape(blocks.dim, states)
 
 
-def new_like(tensor: Tensor, zero: bool) -> Tensor:
-    """Return a float32 tensor with the strides of `torch.empty_like(tensor)`, filled with zeros if `zero`.
+def new_memory(elements: int, zero: bool = False) -> Tensor:
+    """Allocate float32 elements with NumPy, because NumPy asks Linux for huge pages and torch does not.
 
-    NumPy allocates it, because NumPy asks Linux for huge pages and torch does not: a tenth of the
-    forward's time on a large grid went into page faults.
+    A tenth of the forward's time on a large grid went into page faults otherwise.
     """
+    return torch.from_numpy((np.zeros if zero else np.empty)(elements, dtype=np.float32))
+
+
+def new_like(tensor: Tensor, zero: bool) -> Tensor:
+    """Return a float32 tensor with the strides of `torch.empty_like(tensor)`, filled with zeros if `zero`."""
     strides = torch.empty_like(tensor, device="meta").stride()
-    memory = (np.zeros if zero else np.empty)(tensor.numel(), dtype=np.float32)
-    return torch.from_numpy(memory).as_strided(tensor.shape, strides)
+    return new_memory(tensor.numel(), zero).as_strided(tensor.shape, strides)
 
 
 def item_sizes(u: Tensor, lengths: Tensor | None) -> IntArray:

@@ -1,8 +1,8 @@
 """Tiles between memory and lanes: reading, writing and transposing, whatever the strides.
 
 A staged tile is a buffer of one vector per block, row and cell, in that order, with
-`problem.tile_columns` vectors to a row. All blocks of a task are staged together: in the channels-last layout their
-channels lie side by side, and taking sixteen alone would touch the same pages and cache lines again and again.
+`problem.tile_columns` vectors to a row. All blocks of a task are staged together: in the channels-last layout
+their channels lie side by side, and taking sixteen alone would touch the same pages again and again.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -17,9 +17,9 @@ from scan2d.cpu.vector import load, store, transpose
 
 @compiled
 def _first_cell(problem, item, task, tile, row, strides):
-    """Memory offset of the first cell of a tile's row, first channel of the task, and the step between cells."""
+    """Memory offset of a row's first cell in the task's first channel, and the step between cells."""
     channel = task.group * (problem.dim // problem.groups) + task.first * LANES
-    offset = item.index * strides[0] + channel * strides[1]
+    offset = item.number * strides[0] + channel * strides[1]
     offset += row_in_memory(problem, item, tile.i0 + row) * strides[2]
     offset += column_in_memory(problem, item, tile.j0) * strides[3]
     return offset, -strides[3] if problem.flip_columns else strides[3]
@@ -50,7 +50,9 @@ def read_tile(problem, item, task, tile, array, strides, buffer):
         else:
             for block in range(full):
                 block_base = base + block * LANES * strides[1]
-                _read_strided(array, block_base, step, strides[1], tile.columns, buffer, block * block_size + at)
+                _read_strided(
+                    array, block_base, step, strides[1], tile.columns, buffer, block * block_size + at
+                )
         if rest > 0:
             at += full * block_size
             base += full * LANES * strides[1]
@@ -74,7 +76,9 @@ def write_tile(problem, item, task, tile, buffer, array, strides):
         else:
             for block in range(full):
                 block_base = base + block * LANES * strides[1]
-                _write_strided(buffer, block * block_size + at, array, block_base, step, strides[1], tile.columns)
+                _write_strided(
+                    buffer, block * block_size + at, array, block_base, step, strides[1], tile.columns
+                )
         if rest > 0:
             at += full * block_size
             base += full * LANES * strides[1]

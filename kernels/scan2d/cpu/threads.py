@@ -1,8 +1,8 @@
 """A kernel on several threads, as many as torch uses.
 
-The kernels take their tasks from a shared counter, so running one on k threads is calling it k times at once. Plain
-Python threads do that (the kernels hold no GIL): unlike Numba's own pools they may be used from several
-threads, after a fork, and follow `torch.set_num_threads`.
+The kernels take their tasks from a shared counter, so running one on k threads is calling it k times at
+once. Plain Python threads do that (the kernels hold no GIL): unlike Numba's own pools they may be used from
+several threads and after a fork, and follow `torch.set_num_threads`.
 """
 
 from __future__ import annotations

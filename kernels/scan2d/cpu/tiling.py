@@ -1,8 +1,8 @@
 """How the work is cut: blocks of sixteen channels, tiles of the grid, and slots for sums over channels.
 
-A block of channels walks over its grid tile by tile. What enters a tile, g on its left edge and h on its top edge,
-is saved by the forward, so the backward can recompute one tile at a time, last tile first. The functions work
-on symbolic sizes too, for the fake kernel, and do not import numba.
+A block of channels walks over its grid tile by tile. What enters a tile, g on its left edge and h on its top
+edge, is saved by the forward, so the backward can recompute one tile at a time, last tile first. The
+functions work on symbolic sizes too, for the fake kernel, and do not import numba.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def ceil_div(a: int, b: int) -> int:
 def saved_shape(batch: int, dim: int, groups: int, states: int, height: int, width: int) -> tuple[int, ...]:
     """Return the shape of the boundary states.
 
-    (batch, blocks, edge cells, N, lanes), where the edge cells are first the top edges of all tile rows
-    but the first, `width` cells each, then the left edges of all tile columns but the first, `height` cells each.
+    (batch, blocks, edge cells, N, lanes), where the edge cells are first the top edges of all tile
+    rows but the first, `width` cells each, then the left edges of all tile columns but the first, `height`
+    cells each.
     """
     blocks = groups * ceil_div(dim // groups, LANES)
     inner_rows = ceil_div(height, tile_rows(states)) - 1
@@ -63,11 +64,13 @@ class Blocks:
     def per_slot(self, states: int) -> int:
         """Number of consecutive blocks that share one partial sum of dB and dC.
 
-        One, unless the partial sums would take more memory than u and delta. It depends on the shape alone, not on
-        the number of threads, and so does the order of summation: the gradients are the same to the last bit.
+        One, or two where that leaves eight slots, or more so that the partial sums take no more memory than u
+        and delta. It depends on the shape alone, not on the number of threads, and so does the order of
+        summation: the gradients are the same to the last bit.
         """
+        fewest = 2 if self.per_group >= 16 else 1
         most_slots = max(1, self.dim // self.groups // states)
-        return ceil_div(self.per_group, most_slots)
+        return max(fewest, ceil_div(self.per_group, most_slots))
 
     def slots(self, states: int) -> int:
         """Number of partial sums of dB and dC in one group."""
@@ -76,8 +79,8 @@ class Blocks:
     def per_task(self, batch: int, states: int, threads: int, channels_last: bool) -> int:
         """Number of consecutive blocks that walk over the grid together, in whole slots.
 
-        Together they use more of every cache line and page they touch where channels lie side by side, but fewer
-        tasks balance worse: there are at least two per thread, if there are enough blocks.
+        Together they use more of every cache line and page they touch where channels lie side by side, but
+        fewer tasks balance worse: there are at least two per thread, if there are enough blocks.
         """
         per_slot = self.per_slot(states)
         balanced = batch * self.total // (2 * threads)

@@ -1,8 +1,8 @@
 """Sixteen float32 lanes as one Numba value.
 
-Numba leaves vectorisation to LLVM's judgement, which gives up on loops as nested as these. Here a vector is a type of its own
-(LLVM's `<16 x float>`), so kernels written with it compile to SIMD on any processor: one AVX-512 register, two of
-AVX, four of SSE or NEON. Lanes are channels.
+Numba leaves vectorisation to LLVM's judgement, which gives up on loops as nested as these. Here a vector is a
+type of its own (LLVM's `<16 x float>`), so kernels written with it compile to SIMD on any processor: one
+register of AVX-512, two of AVX, four of SSE or NEON. Lanes are channels.
 
 Arithmetic may be contracted into fused multiply-adds but is not otherwise reordered, and NaN
 and infinity pass through. Loads and stores are not bounds-checked.
@@ -22,9 +22,12 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import lower_builtin, models, register_model
 
-LANES = 16
+from scan2d.cpu.tiling import LANES
+
+intrinsic: Any = numba_intrinsic  # its stub knows nothing of the context argument
 
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
@@ -219,7 +222,7 @@ def _transpose_ir(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]
 
 @intrinsic
 def transpose(typingctx, source, source_at, source_step, target, target_at, target_step):
-    """Copy sixteen vectors, `source_step` elements apart, into the columns of sixteen, `target_step` apart."""
+    """Copy sixteen vectors, `source_step` elements apart, to the columns of sixteen, `target_step` apart."""
     if not (_is_float_array(source) and _is_float_array(target)):
         return None
 
@@ -273,7 +276,7 @@ def sigmoid(typingctx, x):
 def softplus(typingctx, x):
     """log(1 + exp(x)), precise for small results too.
 
-    max(x, 0) + log1p(t) with t = exp(-|x|), and log1p(t) = 2·artanh(s) with s = t / (2 + t) ≤ 1/3, by its series.
+    max(x, 0) + log1p(t) with t = exp(-|x|); log1p(t) = 2·artanh(s) with s = t / (2 + t) ≤ 1/3, by its series.
     """
 
     def codegen(context, builder, sig, args):
