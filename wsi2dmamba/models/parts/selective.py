@@ -69,19 +69,25 @@ class SelectiveParameters(nn.Module):
     def scan_sequence(self, u: Tensor, z: Tensor | None = None, reverse: bool = False) -> Tensor:
         """Return the 1D selective scan of u (batch, length, inner), gated by z of the same shape."""
         delta, B, C = self(u)
-        first = (t.transpose(1, 2) for t in (u, delta))
-        out = selective_scan_1d(
-            *first,
-            self.rates,
-            B.transpose(1, 2),
-            C.transpose(1, 2),
-            self.D,
-            None if z is None else z.transpose(1, 2),
-            self.dt_proj.bias,
-            delta_softplus=True,
-            reverse=reverse,
-        )
-        return out.transpose(1, 2)
+        return scan_sequence(u, delta, self.rates, B, C, self.D, z, self.dt_proj.bias, reverse)
+
+
+def scan_sequence(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """Call `scan2d.selective_scan_1d` on channels-last tensors (batch, length, channels); returns the same form."""
+    u, delta, B, C = (t.transpose(1, 2) for t in (u, delta, B, C))
+    gate = None if z is None else z.transpose(1, 2)
+    out = selective_scan_1d(u, delta, A, B, C, D, gate, delta_bias, True, reverse=reverse)
+    return out.transpose(1, 2)
 
 
 def scan_grid(
