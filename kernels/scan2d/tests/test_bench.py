@@ -9,9 +9,7 @@ import pytest
 from scan2d.bench import __main__ as bench
 
 
-def test_table_and_json(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_table_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "scan.json"
     arguments = ["--backend", "reference", "--sizes", "5", "--dim", "3", "--states", "2", "--rounds", "1"]
     monkeypatch.setattr(sys, "argv", ["scan2d.bench", *arguments, "--json", str(target)])
