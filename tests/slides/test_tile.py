@@ -15,7 +15,7 @@ from tests import fabricate
 from tests.shared_data import shared_path
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import InputError
-from wsi2dmamba.slides.config import TileConfig
+from wsi2dmamba.slides.config import TileConfig, TissueConfig
 from wsi2dmamba.slides.tile import TileReport, tile_slides
 from wsi2dmamba.slides.tilefile import read_tile_file
 
@@ -34,7 +34,7 @@ def table(out: Path) -> dict[str, dict[str, str]]:
 
 def test_slide_becomes_patches_overlay_and_row(tmp_path: Path) -> None:
     slide = fabricate.svs(tmp_path / "in" / "a b (1).x.svs", size=SIZE)
-    report = tiled(tmp_path / "out", tmp_path / "in")
+    report = tiled(tmp_path / "out", tmp_path / "in", tissue=TissueConfig(max_hole_um2=0))
     assert not report.failed
     tiles = read_tile_file(tmp_path / "out" / "tiles" / "a b (1).x.h5")
     truth = fabricate.tissue_blobs(SIZE)

@@ -41,7 +41,7 @@ def ellipse(x: int, y: int, a: int, b: int) -> np.ndarray:
 def test_every_method_finds_the_blobs(method: str, kind: str) -> None:
     tissue = find(slide_image(SIZE, kind=kind), method=method, max_hole_um2=0)
     assert tissue.dark == (kind == "dark")
-    assert overlap(tissue.mask, tissue_blobs(SIZE)) > (0.8 if method == "entropy" else 0.93)
+    assert overlap(tissue.mask, tissue_blobs(SIZE)) > (0.75 if method == "entropy" else 0.93)
 
 
 @pytest.mark.parametrize("method", ["auto", "hsv", "otsu", "entropy"])
