@@ -104,7 +104,7 @@ def written_cohort(folder: Path, slides: int, side: int, patches: int) -> dict[s
         grid = bag.grid.numpy().astype(np.int32)
         lattice = Lattice(origin=(0, 0), step_level0=1024, shape=(side, side))
         geometry = TileGeometry(f"s{index:02d}", 0.25, 0.5, 512, 1024, 0, lattice, (side * 1024, side * 1024))
-        tiles = TileFile(lattice.corners(grid), grid, np.ones(len(grid), np.float32), geometry, "{}")
+        tiles = TileFile(lattice.corners(grid), grid, np.ones(len(grid), np.float32), geometry)
         paths[f"s{index:02d}"] = folder / f"s{index:02d}.h5"
         write_features(paths[f"s{index:02d}"], FeatureFile(bag.features.half().numpy(), tiles, "random", "1"))
     return paths
