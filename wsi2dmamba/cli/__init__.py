@@ -47,4 +47,12 @@ def main() -> None:
         sys.exit(130)
 
 
-from wsi2dmamba.cli import cohort, demo, features, training  # noqa: E402, F401  (registers its commands)
+from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
+    cohort,
+    demo,
+    evaluation,
+    features,
+    pipeline,
+    slides,
+    training,
+)
