@@ -12,7 +12,7 @@ from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
 from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.selective import SelectiveParameters
 from wsi2dmamba.models.parts.ss2d import FourScanOptions
-from wsi2dmamba.models.parts.windows import pad_to_windows, split_windows, join_windows
+from wsi2dmamba.models.parts.windows import join_windows, pad_to_windows, split_windows
 
 
 class HiMamba(GridAggregator):
@@ -90,7 +90,7 @@ class HierarchicalMixer(nn.Module):
         return mixed
 
     def _scan(self, u: Tensor) -> Tensor:
-        _, rows, cols, channels = u.shape
+        rows, cols = u.shape[1:3]
         padded = pad_to_windows(u, self.window)
         windows = split_windows(padded, self.window)
         local = self.local.scan_sequence(windows, reverse=self.reverse)

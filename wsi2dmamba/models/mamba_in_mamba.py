@@ -16,7 +16,7 @@ class MambaInMamba(GridAggregator):
 
     As in section III-C of the paper: the inner mixer adds to the words; all words of a region, normalised and projected
     together, make its sentence; the outer mixer adds to the sentences. Both mixers are SS2D. The paper's stem makes
-    words and sentences from pixels; here a word is a projected patch, and a patch's output is its word and its sentence.
+    words and sentences from pixels; here a word is a projected patch, and a patch gets out its word plus its sentence.
 
     Parameters
     ----------

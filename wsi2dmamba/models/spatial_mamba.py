@@ -6,9 +6,9 @@ import math
 
 import torch
 from pydantic import Field
-from scan2d import dilated_state_fusion
 from torch import Tensor, nn
 
+from scan2d import dilated_state_fusion
 from wsi2dmamba.models.parts.conv import DepthwiseConv2d
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
 from wsi2dmamba.models.parts.lattice import Lattice2D

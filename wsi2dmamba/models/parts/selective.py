@@ -43,7 +43,7 @@ class SelectiveParameters(nn.Module):
         self.D = nn.Parameter(torch.ones(inner))
         for parameter in (self.A_log, self.D):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
-        _init_delta(self.dt_proj, dt_rank, delta_init)
+        init_delta(self.dt_proj, delta_init)
 
     @property
     def rates(self) -> Tensor:
@@ -121,8 +121,10 @@ def scan_grid(
     return out.permute(0, 2, 3, 1)
 
 
-def _init_delta(dt_proj: nn.Linear, dt_rank: int, delta_init: DeltaInit) -> None:
-    nn.init.uniform_(dt_proj.weight, -(dt_rank**-0.5), dt_rank**-0.5)
+def init_delta(dt_proj: nn.Linear, delta_init: DeltaInit) -> None:
+    """Start the map from a low-rank token to Δ as `SelectiveParameters` says."""
+    bound = dt_proj.in_features**-0.5
+    nn.init.uniform_(dt_proj.weight, -bound, bound)
     with torch.no_grad():
         if delta_init == "zero":
             dt_proj.bias.zero_()

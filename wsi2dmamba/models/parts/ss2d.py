@@ -6,9 +6,9 @@ import math
 from typing import Literal
 
 from pydantic import Field
-from scan2d import START_CORNERS
 from torch import Tensor, nn
 
+from scan2d import START_CORNERS
 from wsi2dmamba.core.validation import Settings
 from wsi2dmamba.models.parts.conv import DepthwiseConv2d
 from wsi2dmamba.models.parts.lattice import Lattice2D
