@@ -47,4 +47,4 @@ def main() -> None:
         sys.exit(130)
 
 
-from wsi2dmamba.cli import cohort, features, training  # noqa: E402, F401  (registers its commands)
+from wsi2dmamba.cli import cohort, features, slides, training  # noqa: E402, F401  (registers its commands)

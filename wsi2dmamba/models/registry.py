@@ -36,6 +36,12 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {
+    "2dmamba": ModelEntry(
+        "wsi2dmamba.models.two_d_mamba",
+        "TwoDMamba",
+        "2D selective scan over the patch grid, attention pooling over tissue",
+        "Zhang et al., CVPR 2025, arXiv 2412.00678",
+    ),
     "abmil": ModelEntry(
         "wsi2dmamba.models.abmil",
         "GatedAttentionMIL",

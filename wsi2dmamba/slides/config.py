@@ -25,11 +25,14 @@ class TissueConfig(Settings):
         Smaller pieces are dropped, µm².
     max_hole_um2
         Smaller holes are filled, µm².
+    exclude_artefacts
+        Keep ink, black borders and haze out.
     """
 
     method: TissueMethod = "auto"
     min_area_um2: float = Field(default=10_000.0, ge=0)
-    max_hole_um2: float = Field(default=20_000.0, ge=0)
+    max_hole_um2: float = Field(default=10_000.0, ge=0)
+    exclude_artefacts: bool = True
 
 
 class TileConfig(Settings):
