@@ -1,4 +1,4 @@
-"""`wsi2dmamba eval`."""
+"""`wsi2dmamba eval` and `wsi2dmamba compare`."""
 
 from __future__ import annotations
 
@@ -79,6 +79,36 @@ def evaluate_command(
 
     groups = [name.strip() for name in group_by.split(",")] if group_by else []
     evaluate_tables(predictions, out, _changed_config(None, changed), columns=columns, task=task, group_by=groups)
+
+
+@app.command("compare")
+def compare_command(
+    a: Path = typer.Argument(..., help="A run folder, or a predictions CSV."),
+    b: Path = typer.Argument(..., help="Another, of the same task."),
+    out: Path | None = typer.Option(None, "--out", "-o", help="Write comparison.json into this folder."),
+    resamples: int | None = typer.Option(None, help="Bootstrap resamples and permutations. Default: 1000."),
+    confidence: float | None = typer.Option(None, help="Coverage of the intervals. Default: 0.95."),
+    seed: int | None = typer.Option(None, help="Seed of the resampling. Default: 0."),
+) -> None:
+    """Compare two systems on the patients they share: differences with intervals, and P values.
+
+    Both are judged on the same resampled patients. AUCs are tested by DeLong's method, everything else by a
+    permutation test that swaps the two systems' predictions patient by patient.
+
+    Example: wsi2dmamba compare runs/2dmamba runs/abmil
+    """
+    from wsi2dmamba.core.files import write_json
+    from wsi2dmamba.evaluation.compare import compare
+    from wsi2dmamba.evaluation.run import read_run_or_table
+    from wsi2dmamba.evaluation.terminal import print_comparison
+
+    settings: dict[str, object] = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    config = _changed_config(None, {name: value for name, value in settings.items() if value is not None})
+    found = compare(read_run_or_table(a), read_run_or_table(b), config)
+    print_comparison(found, (a.stem if a.is_file() else a.resolve().name, b.stem if b.is_file() else b.resolve().name))
+    if out is not None:
+        write_json(out / "comparison.json", {"a": str(a), "b": str(b), **found.to_dict()})
+        typer.echo(f"written: {out / 'comparison.json'}", err=True)
 
 
 def _judge_run(run: Path, changed: dict[str, object], out: Path | None) -> None:

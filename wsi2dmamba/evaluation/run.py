@@ -80,6 +80,19 @@ def load_run(run: Path) -> RunConfig:
     return load_config(run / "config.yaml")
 
 
+def read_run_or_table(path: Path) -> Predictions:
+    """Return the predictions of a run folder or of a CSV.
+
+    Raises
+    ------
+    EvaluationError
+        If it is neither, or cannot be judged.
+    """
+    if path.is_dir():
+        return read_predictions(path / "predictions.csv", task=task_of(load_run(path)))
+    return read_predictions(path)
+
+
 def task_of(settings: RunConfig) -> Task:
     """Return what a run predicted, in the words of the predictions schema."""
     return cast(Task, {"cox": "survival"}.get(settings.task.kind, settings.task.kind))

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wsi2dmamba.evaluation.bootstrap import Interval
 from wsi2dmamba.evaluation.catalogue import HEADLINES, describe, metric_order
+from wsi2dmamba.evaluation.compare import Comparison
 from wsi2dmamba.evaluation.figures.style import percent
 from wsi2dmamba.evaluation.report import format_interval, groups_sentence
 from wsi2dmamba.evaluation.results import Evaluation
@@ -74,3 +76,20 @@ def print_systems(
         values = [format_interval(found.pooled.get(name)) for name in names]
         table.add_row(*[Text(value) for value in key], str(found.patients), *values)
     console.print(table)
+
+
+def print_comparison(found: Comparison, names: tuple[str, str], console: Console | None = None) -> None:
+    """Print both systems' metrics, their differences with intervals, and the tests."""
+    console = console or Console(width=None if Console().is_terminal else 140)
+    table = Table(title=Text(f"A = {names[0]}, B = {names[1]}: {found.patients} patients"), title_justify="left")
+    table.add_column("metric")
+    for title in ("A", "B", "A − B (interval)", "P", "test"):
+        table.add_column(title, justify="right")
+    for name in metric_order(found.metrics):
+        one = found.metrics[name]
+        p = "–" if one.p_value is None else "< 0.001" if one.p_value < 0.001 else f"{one.p_value:.3f}"
+        values = [format_interval(Interval(value.estimate)) for value in (one.a, one.b)]
+        table.add_row(Text(describe(name).title), *values, format_interval(one.difference), p, one.test)
+    console.print(table)
+    for note in found.notes:
+        console.print(Text(f"note: {note}"))
