@@ -47,4 +47,12 @@ def main() -> None:
         sys.exit(130)
 
 
-from wsi2dmamba.cli import cohort, features, slides, training  # noqa: E402, F401  (registers its commands)
+from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
+    cohort,
+    evaluation,
+    features,
+    heatmap,
+    pipeline,
+    slides,
+    training,
+)

@@ -28,7 +28,9 @@ def tile(
     min_area_um2: float | None = typer.Option(None, help="Drop smaller pieces of tissue, µm² (10000)."),
     max_hole_um2: float | None = typer.Option(None, help="Fill smaller holes in tissue, µm² (10000)."),
     origin: str = typer.Option("0,0", help="X,Y: a corner of the lattice, level-0 pixels."),
-    reader: str = typer.Option("auto", help="auto, openslide or image."),
+    reader: str = typer.Option(
+        "auto", help="auto (the fast native path where it fits), native, openslide, tifffile or image."
+    ),
     allow_upsampling: bool = typer.Option(False, "--allow-upsampling", help="Accept --mpp finer than the slide's."),
     on_bad_tile: str = typer.Option("skip", help="Undecodable parts: skip (background, counted) or fail the slide."),
     workers: int | None = typer.Option(None, help="Processes; default: one per processor."),

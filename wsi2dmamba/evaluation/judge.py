@@ -131,7 +131,8 @@ class Judge:
         if self.points is not None:
             names = self.predictions.class_names
             ordinal = self.predictions.task == "ordinal"
-            return ClassificationMetrics(part, names, self.points, self.config.calibration_bins, ordinal)
+            called = self.points.called_positive(part)
+            return ClassificationMetrics(part, names, called, self.config.calibration_bins, ordinal)
         if self.follow_up is not None:
             return SurvivalMetrics(part, self.follow_up, self.horizons, self.predictions.survival_times)
         return RegressionMetrics(part)
