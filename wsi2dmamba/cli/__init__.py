@@ -51,6 +51,7 @@ from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
     cohort,
     evaluation,
     features,
+    heatmap,
     pipeline,
     slides,
     training,
