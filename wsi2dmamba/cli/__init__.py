@@ -52,6 +52,7 @@ from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
     demo,
     evaluation,
     features,
+    heatmap,
     pipeline,
     slides,
     training,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -51,7 +50,7 @@ def evaluate_run(run: Path, config: EvalConfig | None = None, out: Path | None =
     config = config or settings.eval
     predictions = read_predictions(run / "predictions.csv", task=task_of(settings))
     if config.subgroups:
-        predictions = _with_cohort_columns(predictions, settings)
+        predictions = _with_cohort_columns(predictions, settings, config.subgroups)
     found = evaluate(predictions, config)
     report = write_evaluation(
         found,
@@ -124,25 +123,28 @@ def thumbnails_of(settings: RunConfig) -> Thumbnail:
 
 def slide_thumbnail(feature_file: Path) -> bytes | None:
     """Return a PNG of the slide that a feature file was made from, or None if it is not there any more."""
-    from wsi2dmamba.evaluation.thumbnail import read_thumbnail
+    import cv2
+
+    from wsi2dmamba.slides.reader import open_slide
+    from wsi2dmamba.slides.thumbnail import read_thumbnail
     from wsi2dmamba.slides.tilefile import read_tile_file
 
     try:
-        stamp = read_tile_file(feature_file).stamp
-        if stamp is None or not Path(stamp.path).exists():
+        tiles = read_tile_file(feature_file)
+        if tiles.stamp is None or not Path(tiles.stamp.path).exists():
             return None
-        picture, _ = read_thumbnail(Path(stamp.path), THUMBNAIL_PX)
+        with open_slide(Path(tiles.stamp.path)) as reader:
+            picture = read_thumbnail(reader, tiles.geometry.slide_mpp).pixels
     except WSI2DMambaError:
         return None  # a foreign feature file or an unreadable slide: the report stands without the picture
-    from PIL import Image
+    scale = THUMBNAIL_PX / max(picture.shape[:2])
+    size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()
 
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()
 
-
-def _with_cohort_columns(predictions: Predictions, settings: RunConfig) -> Predictions:
-    if set(settings.eval.subgroups) <= set(map(str, predictions.table)):
+def _with_cohort_columns(predictions: Predictions, settings: RunConfig, names: tuple[str, ...]) -> Predictions:
+    if set(names) <= set(map(str, predictions.table)):
         return predictions
     cohort = load_cohort(settings.cohort)
     return with_columns(predictions, {case.case_id: case.extra for case in cohort.cases})

@@ -163,10 +163,10 @@ class ResumePoint(L.Callback):
     accumulate
         Batches per optimiser step: gradients in between are not saved.
     every_seconds
-        Least time between two checkpoints.
+        Least time between two checkpoints; None = at the end of every epoch.
     """
 
-    def __init__(self, path: Path, loader: SampleLoader, accumulate: int, every_seconds: float) -> None:
+    def __init__(self, path: Path, loader: SampleLoader, accumulate: int, every_seconds: float | None) -> None:
         self.path = path
         self.loader = loader
         self.accumulate = accumulate
@@ -176,7 +176,10 @@ class ResumePoint(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        due = self.every_seconds == 0 or time.monotonic() - self._last >= self.every_seconds
+        if self.every_seconds is None:
+            due = self.loader.position % self.loader.batches_per_epoch == 0
+        else:
+            due = self.every_seconds == 0 or time.monotonic() - self._last >= self.every_seconds
         if due and self.loader.position % self.accumulate == 0:
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,12 +114,22 @@ def fit_fold(task: FoldTask) -> FoldResult:
     store = BagStore(task.paths, task.config.features)
     cases = task.cohort.by_id()
     with quiet_lightning():
-        trained, epochs = _train(task, cases, store)
+        trained, epochs, leads = _train(task, cases, store)
+    result = FoldResult(
+        task.folder, len(epochs.history), epochs.best_epoch, epochs.best_loss, time.monotonic() - started
+    )
+    if not leads:
+        return result
     trained.model.load_state_dict(epochs.weights)
     trained.model.eval()
     _calibrate(task, trained, cases, store)
     _save(task, trained, epochs, cases, store)
-    return FoldResult(task.folder, len(epochs.history), epochs.best_epoch, epochs.best_loss, time.monotonic() - started)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def leads_devices(devices: int) -> bool:
+    """Whether this process writes the results: with DDP one process per device runs the same program."""
+    return devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _limit_threads(threads: int) -> None:
@@ -131,7 +141,7 @@ def _limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[TrainedModel, EpochEnd]:
+def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[TrainedModel, EpochEnd, bool]:
     import torch
 
     from wsi2dmamba.models.registry import build_model
@@ -170,7 +180,9 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     validation = samples_of([cases[case_id] for case_id in task.fold.validation], config.several_slides)
     epochs = EpochEnd(loader, validation, store, config)
     last = task.folder / LAST
-    resume = ResumePoint(last, loader, config.accumulate, config.checkpoint_seconds)
+    # Clocks of several processes differ; they agree on a checkpoint at the end of every epoch.
+    every = config.checkpoint_seconds if config.devices == 1 else None
+    resume = ResumePoint(last, loader, config.accumulate, every)
     trainer = _trainer(task, [epochs, resume])
     trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
     trained = TrainedModel(
@@ -183,7 +195,7 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
         task.fold.index,
         task.seed,
     )
-    return trained, epochs
+    return trained, epochs, leads_devices(config.devices)
 
 
 def _trainer(task: FoldTask, callbacks: Sequence[L.Callback]) -> L.Trainer:

@@ -20,7 +20,7 @@ from wsi2dmamba.core.errors import ConfigError, TrainingError, WSI2DMambaError
 from wsi2dmamba.core.executors import Executor, make_executor
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json
 from wsi2dmamba.core.workers import default_workers
-from wsi2dmamba.training.fit import PREDICTIONS, FoldResult, FoldTask, fit_fold, is_finished
+from wsi2dmamba.training.fit import PREDICTIONS, FoldResult, FoldTask, fit_fold, is_finished, leads_devices
 from wsi2dmamba.training.preflight import FeatureDescription, describe_features
 
 Say = Callable[[str], None]
@@ -98,7 +98,8 @@ def train_runs(
     everything = [(one, fold, seed) for one in prepared for fold in one.folds for seed in one.config.train.seeds]
     gpus = _gpus(prepared)
     asked = workers or max((one.config.train.workers or 0 for one in prepared), default=0) or gpus or default_workers()
-    at_once = max(1, min(asked, len(everything)))
+    several_devices = any(one.config.train.devices > 1 for one in prepared)
+    at_once = 1 if several_devices else max(1, min(asked, len(everything)))
     # From the whole number of trainings, not of those left: a run that goes on must not use other threads.
     threads = None if dask else max(1, default_workers() // at_once)
     tasks = [
@@ -112,7 +113,8 @@ def train_runs(
         with make_executor(dask, at_once, gpu=bool(gpus)) as executor:
             _train_all(left, executor, say)
     for one in prepared:
-        _gather(one, [task for task in tasks if task.config is one.config])
+        if leads_devices(one.config.train.devices):
+            _gather(one, [task for task in tasks if task.config is one.config])
     return [one.config.folder for one in prepared]
 
 
