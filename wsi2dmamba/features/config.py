@@ -36,7 +36,7 @@ class ExtractConfig(Settings):
     compile
         Compile the network with `torch.compile`.
     overwrite
-        Make again the files that were made with other settings; without it they are refused.
+        Make every file again; without it finished ones are skipped, and those made with other settings refused.
     on_bad_tile
         A patch that cannot be read is left out and counted (``skip``), or fails its slide (``fail``).
     dask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -11,16 +12,18 @@ from pathlib import Path
 import h5py
 import torch
 
-from wsi2dmamba.core.errors import InputError, WSI2DMambaError
+from wsi2dmamba.core.errors import InputError, StoreError, WSI2DMambaError
 from wsi2dmamba.core.executors import Executor, make_executor
 from wsi2dmamba.core.files import make_folder, remove_partials
+from wsi2dmamba.core.manifest import write_manifest
 from wsi2dmamba.core.progress import track
 from wsi2dmamba.features.config import ExtractConfig
 from wsi2dmamba.features.device import resolve_devices, resolve_precision
 from wsi2dmamba.features.encoders import Encoder, load_encoder
-from wsi2dmamba.features.jobs import Extraction, SlideJob, extraction_of, is_done, tile_files
+from wsi2dmamba.features.jobs import Extraction, SlideJob, SlideLockedError, extraction_of, is_done, tile_files
 from wsi2dmamba.features.runs import Outcome, Setup, request_of, run_here, run_remotely
 from wsi2dmamba.features.summary import FeatureRow, write_summary
+from wsi2dmamba.slides.find import find_slides
 from wsi2dmamba.slides.tilefile import read_tile_file
 
 log = logging.getLogger(__name__)
@@ -84,8 +87,11 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
     encoder = load_encoder(request_of(config))
     folder = make_folder(config.out / encoder.info.name)
     remove_partials(folder)
-    slides = config.slides.absolute() if config.slides else None
-    jobs = [SlideJob(path.stem, path.absolute(), (folder / path.name).absolute(), slides) for path in paths]
+    found = find_slides([config.slides.absolute()]) if config.slides else {}
+    jobs = [
+        SlideJob(path.stem, path.absolute(), (folder / path.name).absolute(), config.slides, found.get(path.stem))
+        for path in paths
+    ]
     wanted = extraction_of(encoder.info, precision, config.pooling)
     todo = [job for job in jobs if not _done(job, wanted, config.overwrite)]
     warn_of_mismatch(encoder, jobs)
@@ -101,6 +107,10 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
         if outcome.error is not None:
             log.error("%s: %s", outcome.task.slide_id, rows[outcome.task.slide_id].message)
     write_summary(summary_path, list(rows.values()))
+    counts = dict(sorted(Counter(row.status for row in rows.values()).items()))
+    result = {"encoder": wanted.encoder, "encoder_revision": wanted.revision, "slides": counts}
+    parameters = config.model_dump() | {"precision": precision}
+    write_manifest(folder / "manifest.json", "extract", parameters, result)
     return ExtractReport(tuple(rows[job.slide_id] for job in jobs))
 
 
@@ -131,7 +141,7 @@ def row_of(outcome: Outcome, wanted: Extraction) -> FeatureRow:
     summary, slide_id = outcome.value, outcome.task.slide_id
     row = FeatureRow(slide_id, wanted.encoder, 0, 0, 0, outcome.seconds, "failed", _one_line(outcome.error))
     if summary is None:
-        return row
+        return replace(row, status="locked") if isinstance(outcome.error, SlideLockedError) else row
     message = f"{summary.unreadable} unreadable patches left out" if summary.unreadable else ""
     done = replace(row, patches=summary.patches, unreadable=summary.unreadable, dim=summary.dim)
     if summary.patches == 0:
@@ -140,13 +150,11 @@ def row_of(outcome: Outcome, wanted: Extraction) -> FeatureRow:
 
 
 def _done(job: SlideJob, wanted: Extraction, overwrite: bool) -> bool:
+    if overwrite:
+        return False
     try:
         return is_done(job, wanted)
-    except InputError:
-        if overwrite:
-            return False
-        raise
-    except WSI2DMambaError:
+    except StoreError:
         return False  # the tile file is unreadable: the job itself will say so
 
 

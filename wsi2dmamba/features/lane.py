@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from wsi2dmamba.core.workers import TaskOutcome
 from wsi2dmamba.features.chunks import NOTHING, Chunk, ChunkResult
 from wsi2dmamba.features.device import DeviceEncoder, stored_dtype
 from wsi2dmamba.features.feed import ChunkFeed
-from wsi2dmamba.features.jobs import Extraction, SlideJob, slide_of
+from wsi2dmamba.features.jobs import Extraction, SlideJob, SlideLockedError, slide_of
 from wsi2dmamba.features.store import FeatureFile, write_features
+from wsi2dmamba.slides.locks import held, holder_of
 from wsi2dmamba.slides.tilefile import TileFile, read_tile_file
 
 # Patches read by one process at a time: several lattice rows, so that stored tiles are decoded about once.
@@ -44,7 +46,7 @@ class SlideSummary:
     dim: int
 
 
-@dataclass
+@dataclass(eq=False)
 class _OpenSlide:
     """A slide under way."""
 
@@ -56,11 +58,14 @@ class _OpenSlide:
     features: list[torch.Tensor] = field(default_factory=list)
     readable: list[NDArray[np.bool_]] = field(default_factory=list)
     error: BaseException | None = None
+    lock: ExitStack = field(default_factory=ExitStack)
 
 
 def _opened(job: SlideJob) -> _OpenSlide:
     slide = _OpenSlide(job)
     try:
+        if not slide.lock.enter_context(held(job.lock_path)):
+            raise SlideLockedError(f"{holder_of(job.lock_path) or 'another run'} is working on it")
         slide.tiles = read_tile_file(job.tile_path)
         slide.slide_path = slide_of(job, slide.tiles)
     except Exception as error:  # the slide's own boundary: what cannot be opened is reported, others go on
@@ -102,9 +107,17 @@ class Lane:
         self._dtype = stored_dtype(precision)
         self._on_bad_tile = on_bad_tile
         self._stager = stager or Stager(None)
+        self._open: list[_OpenSlide] = []
 
     def run(self, jobs: Iterable[SlideJob]) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
         """Yield the outcome of every job, in order. A slide's failure is its outcome, never the end of the others."""
+        try:
+            yield from self._run(jobs)
+        finally:
+            for slide in list(self._open):
+                slide.lock.close()
+
+    def _run(self, jobs: Iterable[SlideJob]) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
         for fed in self._feed.stream(self._chunks(jobs)):
             slide = fed.tag
             slide.chunks_left -= 1
@@ -123,6 +136,7 @@ class Lane:
         opened = (_opened(job) for job in jobs)
         for slide, local_path in self._stager.staged(opened, lambda slide: slide.slide_path):
             slide.slide_path = local_path
+            self._open.append(slide)
             yield from self._chunks_of(slide)
 
     def _chunks_of(self, slide: _OpenSlide) -> Iterator[tuple[_OpenSlide, Chunk]]:
@@ -157,6 +171,8 @@ class Lane:
             except Exception as error:  # a full disk or a bad slide is that slide's outcome
                 slide.error = error
         self._stager.release(slide.slide_path)
+        self._open.remove(slide)
+        slide.lock.close()
         return TaskOutcome(slide.job, summary, slide.error, time.monotonic() - slide.started)
 
     def _write(self, slide: _OpenSlide) -> SlideSummary:
