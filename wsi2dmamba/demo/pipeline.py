@@ -70,6 +70,8 @@ def run_demo(config: DemoConfig, say: Say) -> DemoReport:
     """
     workers = config.workers or default_workers()
     seconds: dict[str, float] = {}
+    if config.tiles is not None:
+        open_tiles(config.tiles, config.roles)  # what is wrong with them is said before anything is written
     _claim(config)
     with _timed("cohort", seconds, say):
         cases = _make_cohort(config, workers, say)
