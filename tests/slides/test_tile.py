@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,8 @@ from tests.shared_data import shared_path
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import InputError
 from wsi2dmamba.slides.config import TileConfig, TissueConfig
+from wsi2dmamba.slides.geojson import rasterised, read_regions
+from wsi2dmamba.slides.locks import held
 from wsi2dmamba.slides.tile import TileReport, tile_slides
 from wsi2dmamba.slides.tilefile import read_tile_file
 
@@ -187,3 +192,74 @@ def test_real_slides(tmp_path: Path) -> None:
     assert set(statuses.values()) == {"failed"} and set(statuses) == {"broken", "unreadable", "boxes", "small_dicom"}
     tiles = read_tile_file(tmp_path / "out/tiles/CMU-1-Small-Region.h5")
     assert 40 <= len(tiles) <= 70 and np.all(tiles.coords % tiles.geometry.lattice.step_level0 == 0)
+
+
+def test_pictures_and_regions_stand_beside_the_tiles(tmp_path: Path) -> None:
+    slide = fabricate.svs(tmp_path / "in" / "a.svs", size=SIZE)
+    out = tmp_path / "out"
+    tiled(out, slide)
+    mask = cv2.imread(str(out / "masks/a.png"), cv2.IMREAD_GRAYSCALE) > 0
+    scale = SIZE[0] / mask.shape[1]
+    assert (rasterised(read_regions(out / "tissue/a.geojson"), mask.shape, scale) != mask).mean() < 0.01
+    assert cv2.imread(str(out / "thumbnails/a.png")).shape == cv2.imread(str(out / "overlays/a.png")).shape
+    assert "data:image/jpeg;base64," in (out / "tiles.html").read_text(encoding="utf-8")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["parameters"]["patch_px"] == 64 and manifest["outcome"] == {"done": 1}
+    assert manifest["versions"]["openslide-python"]
+
+
+def test_given_tissue_and_roi_decide(tmp_path: Path) -> None:
+    slides = [fabricate.svs(tmp_path / "in" / f"{name}.svs", size=SIZE) for name in ("a", "b")]
+    box = {"type": "Polygon", "coordinates": [[[128, 128], [640, 128], [640, 640], [128, 640], [128, 128]]]}
+    (tmp_path / "regions").mkdir()
+    (tmp_path / "regions/a.geojson").write_text(json.dumps({"type": "Feature", "geometry": box, "properties": {}}))
+    report = tiled(tmp_path / "tissue", *slides, tissue_regions=tmp_path / "regions", min_tissue=0.5)
+    assert [row.status for row in report.rows] == ["done", "failed"]
+    assert report.rows[0].patches == 64 and "no regions for b" in report.rows[1].message
+    inside = tiled(tmp_path / "roi", slides[0], roi=tmp_path / "regions").rows[0]
+    everywhere = tiled(tmp_path / "all", slides[0]).rows[0]
+    assert 0 < inside.patches < everywhere.patches
+    coords = read_tile_file(tmp_path / "roi/tiles/a.h5").coords
+    assert coords.min() >= 64 and coords.max() < 640
+    with pytest.raises(InputError, match="give a folder"):
+        tiled(tmp_path / "x", *slides, roi=tmp_path / "regions/a.geojson")
+    far = box | {"coordinates": [[[9e6, 9e6], [9e6, 1e7], [1e7, 1e7]]]}
+    (tmp_path / "regions/a.geojson").write_text(json.dumps(far))
+    with pytest.raises(InputError, match="roi"):
+        tiled(tmp_path / "roi", slides[0], roi=tmp_path / "regions")
+    assert "outside the slide" in tiled(tmp_path / "far", slides[0], roi=tmp_path / "regions").rows[0].message
+
+
+def test_resolution_from_a_table(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        fabricate.svs(tmp_path / "in" / f"{name}.svs", size=SIZE, mpp=None)
+    (tmp_path / "cohort.csv").write_text("slide_id,scanner_mpp\na,0.25\n")
+    arguments = ["tile", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--patch-px", "64"]
+    result = CliRunner().invoke(app, [*arguments, "--slide-mpp", f"{tmp_path / 'cohort.csv'}:scanner_mpp"])
+    assert result.exit_code == 1
+    rows = table(tmp_path / "out")
+    assert rows["a"]["mpp"] == "0.25" and "--slide-mpp" in rows["b"]["message"]
+
+
+def test_slide_that_another_run_holds_is_left_to_it(tmp_path: Path) -> None:
+    slide = fabricate.svs(tmp_path / "in" / "a.svs", size=SIZE)
+    with held(tmp_path / "out/locks/a.lock"):
+        row = tiled(tmp_path / "out", slide).rows[0]
+    assert row.status == "locked" and f"process {os.getpid()}" in row.message
+    assert tiled(tmp_path / "out", slide).rows[0].status == "done"
+
+
+def test_full_disk_fails_the_slide_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    slide = fabricate.svs(tmp_path / "in" / "a.svs", size=SIZE)
+    code = (
+        "import resource, sys; from pathlib import Path; from wsi2dmamba.slides.config import TileConfig\n"
+        "from wsi2dmamba.slides.tile import tile_slides\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))\n"
+        "tile_slides(TileConfig(slides=(Path(sys.argv[1]),), out=Path(sys.argv[2]), patch_px=64, workers=1))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, slide, tmp_path / "out"], env=environment, check=False, timeout=120)
+    assert "File too large" in table(tmp_path / "out")["a"]["message"]
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in written if "partial" in path.name] and not (tmp_path / "out/tiles/a.h5").exists()
+    assert tiled(tmp_path / "out", slide).rows[0].status == "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import cv2
@@ -36,6 +37,22 @@ def overlay_picture(thumbnail: Thumbnail, tissue: Tissue, tiles: TileFile | None
         contours, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA)
     return picture
+
+
+def shrunk(pixels: NDArray[np.uint8], side: int = _SIDE_PX) -> NDArray[np.uint8]:
+    """Return the picture reduced so that its longer side is at most `side`."""
+    scale = side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    shape = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
+    return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def preview(pixels: NDArray[np.uint8], side: int = 360) -> str:
+    """Return a small base64 JPEG of an RGB picture."""
+    picture = cv2.cvtColor(shrunk(pixels, side), cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -79,17 +79,39 @@ def write_summary(path: Path, rows: Sequence[SlideRow]) -> None:
     write_text(path, text.getvalue())
 
 
-def write_record(path: Path, row: SlideRow, settings: str, stamp: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class SlideRecord:
+    """What is remembered of a slide that was looked at.
+
+    Attributes
+    ----------
+    row
+        What became of it.
+    settings
+        JSON of what it was made with.
+    stamp
+        The slide file, as `SlideStamp`'s fields.
+    preview
+        Base64 JPEG of its overlay.
+    """
+
+    row: SlideRow
+    settings: str
+    stamp: dict[str, Any]
+    preview: str = ""
+
+
+def write_record(path: Path, record: SlideRecord) -> None:
     """Remember what became of one slide, and what it was made with."""
-    write_json(path, {"row": asdict(row), "settings": settings, "stamp": stamp})
+    write_json(path, asdict(record))
 
 
-def read_record(path: Path) -> tuple[SlideRow, str, dict[str, Any]] | None:
-    """Return a remembered row, its settings and stamp; None if there is none that can be read."""
+def read_record(path: Path) -> SlideRecord | None:
+    """Return what is remembered of a slide; None if there is none that can be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         row = record["row"]
         row["warnings"] = tuple(row["warnings"])
-        return SlideRow(**row), str(record["settings"]), dict(record["stamp"])
+        return SlideRecord(SlideRow(**row), str(record["settings"]), dict(record["stamp"]), str(record["preview"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

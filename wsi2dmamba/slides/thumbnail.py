@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from wsi2dmamba.core.errors import SlideError
 from wsi2dmamba.slides.reader import BadRegionError, SlideReader
 
-# Tissue is looked for at about this many pixels along the longer side, within these resolutions: finer shows nuclei
+# Tissue is looked for at about this many pixels along the longer side, no finer than this: finer shows nuclei
 # instead of tissue, coarser loses needle biopsies.
 _SIDE_PX = 2048
-_MPP_RANGE = (2.0, 16.0)
+_FINEST_MPP = 2.0
 
 # Levels are read in blocks of about this side; a block that fails is halved down to the smallest.
 _BLOCK_PX = 2048
@@ -50,7 +50,7 @@ class _Count:
     last_error: BadRegionError | None = None
 
 
-def read_thumbnail(reader: SlideReader, slide_mpp: float) -> Thumbnail:
+def read_thumbnail(reader: SlideReader, slide_mpp: float, coarsest_mpp: float = 16.0) -> Thumbnail:
     """Read a slide at the resolution that tissue is looked for at.
 
     The reduction from the level that is read is a whole number, so that the mask's pixels lie exactly on level 0's.
@@ -60,7 +60,8 @@ def read_thumbnail(reader: SlideReader, slide_mpp: float) -> Thumbnail:
     SlideError
         If no part of the level can be decoded.
     """
-    wanted_mpp = float(np.clip(max(reader.levels[0].size) * slide_mpp / _SIDE_PX, *_MPP_RANGE))
+    wanted_mpp = max(reader.levels[0].size) * slide_mpp / _SIDE_PX
+    wanted_mpp = min(max(wanted_mpp, _FINEST_MPP), coarsest_mpp)
     wanted = max(wanted_mpp / slide_mpp, 1.0)
     fitting = [index for index, level in enumerate(reader.levels) if level.downsample <= wanted * 1.01]
     index = fitting[-1] if fitting else 0
