@@ -49,6 +49,7 @@ def main() -> None:
 
 from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
     cohort,
+    demo,
     evaluation,
     features,
     heatmap,

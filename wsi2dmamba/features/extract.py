@@ -159,9 +159,11 @@ def _done(job: SlideJob, wanted: Extraction, overwrite: bool) -> bool:
 
 
 def _skipped_row(job: SlideJob, wanted: Extraction) -> FeatureRow:
-    with h5py.File(job.feature_path, "r") as file:
-        patches, dim = file["features"].shape
-    return FeatureRow(job.slide_id, wanted.encoder, int(patches), 0, int(dim), 0.0, "skipped", "done before")
+    with h5py.File(job.feature_path, "r") as features, h5py.File(job.tile_path, "r") as tiles:
+        patches, dim = features["features"].shape
+        unreadable = len(tiles["coords"]) - patches
+    message = "done before" + (f", {unreadable} unreadable patches left out" if unreadable else "")
+    return FeatureRow(job.slide_id, wanted.encoder, int(patches), int(unreadable), int(dim), 0.0, "skipped", message)
 
 
 def _one_line(error: BaseException | None) -> str:
