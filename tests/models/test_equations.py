@@ -18,9 +18,11 @@ SIZES = [(5, 3), (1, 7), (6, 9)]
 OPTIONS: dict[str, dict[str, Any]] = {"s4mil": {"state": 4}, "spatial-mamba": {}, "hi-mamba": {"state": 2, "layers": 4}}
 
 
-def small(name: str, **options: Any) -> Aggregator:
+def small(name: str, plain: bool = False, **options: Any) -> Aggregator:
+    """Return a small model in float64; a `plain` one is neither on a raster nor on a list."""
     torch.manual_seed(0)
-    options = {"dim": 8, "attention_dim": 5, **OPTIONS.get(name, {"state": 2}), **options}
+    scanning = {} if plain else {"attention_dim": 5, **OPTIONS.get(name, {"state": 2})}
+    options = {"dim": 8, **scanning, **options}
     model = build_model(name, 6, 3, options).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():  # away from ones and zeros, where mistakes hide
