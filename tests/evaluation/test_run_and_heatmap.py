@@ -28,9 +28,8 @@ HOT = (2, 3)  # (row, col) of the one patch that speaks for class-1
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = quick_run(tmp_path_factory.mktemp("run"), cases=20, train={"epochs": 6}, name="quick")
-    return train_run(config, workers=1)
+def trained(classification_run: Path) -> Path:
+    return classification_run
 
 
 @pytest.fixture(scope="module")

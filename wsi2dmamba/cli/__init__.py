@@ -49,9 +49,11 @@ def main() -> None:
 
 from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
     cohort,
+    demo,
     evaluation,
     features,
     heatmap,
+    models,
     pipeline,
     slides,
     training,

@@ -21,6 +21,8 @@ def evaluate_command(
     run: Path | None = typer.Argument(None, help="A run folder made by `wsi2dmamba train`."),
     predictions: list[Path] = typer.Option([], "--predictions", "-p", help="Judge this CSV instead; may be repeated."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Output folder. Default: RUN/eval."),
+    cohort: Path | None = typer.Option(None, help="Cohort CSV of an external cohort, judged with all folds' models."),
+    features: Path | None = typer.Option(None, help="Its feature files, of the run's encoder."),
     resamples: int | None = typer.Option(None, help="Bootstrap resamples of the patients. Default: 1000."),
     confidence: float | None = typer.Option(None, help="Coverage of the intervals. Default: 0.95."),
     seed: int | None = typer.Option(None, help="Seed of the resampling. Default: 0."),
@@ -48,6 +50,7 @@ def evaluate_command(
 
     Examples:
     wsi2dmamba eval runs/demo ·
+    wsi2dmamba eval runs/demo --cohort other.csv --features other/features ·
     wsi2dmamba eval --predictions theirs.csv --out judged --group-by model,cohort
     """
     from wsi2dmamba.evaluation.config import TableColumns
@@ -58,8 +61,10 @@ def evaluate_command(
         changed["subgroups"] = tuple(subgroup)
     if (run is None) == (not predictions):
         raise InputError("give a run folder, or tables with --predictions, and not both; see wsi2dmamba eval --help")
+    if (cohort is None) != (features is None) or (cohort is not None and run is None):
+        raise InputError("an external cohort needs a run folder, --cohort and --features")
     if run is not None:
-        _judge_run(run, changed, out)
+        _judge_run(run, changed, out, None if cohort is None or features is None else (cohort, features))
         return
     if out is None:
         raise InputError("--predictions needs --out, the folder of the results")
@@ -111,12 +116,20 @@ def compare_command(
         typer.echo(f"written: {out / 'comparison.json'}", err=True)
 
 
-def _judge_run(run: Path, changed: dict[str, object], out: Path | None) -> None:
+def _judge_run(run: Path, changed: dict[str, object], out: Path | None, external: tuple[Path, Path] | None) -> None:
     from wsi2dmamba.evaluation.run import evaluate_run, load_run
     from wsi2dmamba.evaluation.terminal import print_evaluation
 
-    found, report = evaluate_run(run, _changed_config(load_run(run).eval, changed), out)
-    print_evaluation(found, run.resolve().name)
+    config = _changed_config(load_run(run).eval, changed)
+    title = run.resolve().name
+    if external is None:
+        found, report = evaluate_run(run, config, out)
+    else:
+        from wsi2dmamba.evaluation.external import evaluate_external
+
+        found, report = evaluate_external(run, *external, config, out)
+        title = f"{title} on {external[0].stem}"
+    print_evaluation(found, title)
     typer.echo(f"report: {report}", err=True)
 
 

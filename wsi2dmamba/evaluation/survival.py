@@ -133,12 +133,29 @@ def brier_losses(rows: Rows, survival_times: Floats, follow_up: FollowUp) -> Flo
     horizon = min(follow_up.horizon, float(everywhere.max()))
     grid = np.linspace(0.0, horizon, GRID_POINTS)
     predicted = np.stack([_interpolate(grid, survival_times, row) for row in rows.survival])
+    return np.asarray(trapezoid(brier_at(rows, predicted, grid, follow_up), grid, axis=1) / horizon)
+
+
+def brier_at(rows: Rows, predicted: Floats, times: Floats, follow_up: FollowUp) -> Floats:
+    """Return (n, times) each row's share of the Brier score at each time.
+
+    Parameters
+    ----------
+    rows
+        Whom it is about.
+    predicted
+        (n, times) survival probabilities.
+    times
+        (times,).
+    follow_up
+        Ĝ.
+    """
     weight_event = 1.0 / np.maximum(follow_up.still_observed_before(rows.time), 1e-12)
-    weight_alive = 1.0 / np.maximum(follow_up.still_observed(grid), 1e-12)
-    passed = rows.time[:, None] <= grid[None, :]
+    weight_alive = 1.0 / np.maximum(follow_up.still_observed(times), 1e-12)
+    passed = rows.time[:, None] <= times[None, :]
     dead = passed & rows.event[:, None]
     losses = predicted**2 * dead * weight_event[:, None] + (1.0 - predicted) ** 2 * ~passed * weight_alive[None, :]
-    return np.asarray(trapezoid(losses, grid, axis=1) / horizon)
+    return np.asarray(losses)
 
 
 def _interpolate(grid: Floats, times: Floats, survival: NDArray[np.float64]) -> Floats:

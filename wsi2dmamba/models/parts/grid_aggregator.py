@@ -37,6 +37,9 @@ class GridOptions(ProjectionOptions, AttentionOptions):
         Whether the attention is over "tissue" cells or over "all" cells of the raster.
     grid_shape
         (rows, cols) that every slide is padded to; None: each slide's own bounding box.
+    mlp_ratio
+        Hidden width of a feed-forward network after every mixer, per channel of the token; 0: none. The image
+        backbones from which several of these systems come use 4.
     """
 
     layers: int = Field(1, ge=1, le=64)
@@ -44,6 +47,7 @@ class GridOptions(ProjectionOptions, AttentionOptions):
     background: Literal["learned", "zero"] = "learned"
     pooling: Literal["tissue", "all"] = "tissue"
     grid_shape: tuple[int, int] | None = None
+    mlp_ratio: float = Field(0.0, ge=0.0, le=16.0)
 
 
 class MixerBlock(nn.Module):
@@ -54,21 +58,32 @@ class MixerBlock(nn.Module):
     width
         Number of channels.
     mixer
-        Module from (raster, empty cells) to a raster.
+        Module from (raster, `Lattice2D`) to a raster.
     drop_path
-        Probability of skipping the mixer in training.
+        Probability of skipping the mixer, and the feed-forward network, in training.
+    mlp_ratio
+        Hidden width of the feed-forward network per channel; 0: none.
     """
 
-    def __init__(self, width: int, mixer: nn.Module, drop_path: float) -> None:
+    def __init__(self, width: int, mixer: nn.Module, drop_path: float, mlp_ratio: float = 0.0) -> None:
         super().__init__()
         self.norm = RMSNorm(width)
         self.mixer = mixer
         self.drop_path = DropPath(drop_path)
+        self.feed_forward = feed_forward(width, mlp_ratio) if mlp_ratio else None
 
     def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
         """Mix a (1, rows, cols, width) raster."""
         mixed: Tensor = raster + self.drop_path(self.mixer(self.norm(raster), lattice))
+        if self.feed_forward is not None:
+            mixed = mixed + self.drop_path(self.feed_forward(mixed))
         return mixed
+
+
+def feed_forward(width: int, ratio: float) -> nn.Module:
+    """Return norm → linear → GELU → linear."""
+    hidden = round(width * ratio)
+    return nn.Sequential(RMSNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class GridAggregator(Aggregator):
@@ -93,7 +108,7 @@ class GridAggregator(Aggregator):
         rates = drop_path_rates(options.drop_path, options.layers)
         mixers = [self.make_mixer(index) for index in range(options.layers)]
         self.blocks = nn.ModuleList(
-            MixerBlock(options.dim, mixer, rate) for mixer, rate in zip(mixers, rates, strict=True)
+            MixerBlock(options.dim, mixer, rate, options.mlp_ratio) for mixer, rate in zip(mixers, rates, strict=True)
         )
         self.norm = nn.LayerNorm(options.dim)
         self.head = AttentionHead(options.dim, out_dim, options)

@@ -28,26 +28,32 @@ class SelectiveParameters(nn.Module):
     delta_init
         "mamba": softplus of the bias is log-uniform in [0.001, 0.1]; "zero": the bias is zero, so Δ starts at 0.69,
         as in the published 2DMamba code.
+    projections
+        2: both B and C come from the token; 1: one projection, for systems in which the other is constant.
     """
 
-    def __init__(self, inner: int, state: int, dt_rank: int, delta_init: DeltaInit = "mamba") -> None:
+    def __init__(
+        self, inner: int, state: int, dt_rank: int, delta_init: DeltaInit = "mamba", projections: int = 2
+    ) -> None:
         super().__init__()
-        self.inner, self.state, self.dt_rank = inner, state, dt_rank
-        self.x_proj = nn.Linear(inner, dt_rank + 2 * state, bias=False)
+        self.widths = [dt_rank] + [state] * projections
+        self.x_proj = nn.Linear(inner, sum(self.widths), bias=False)
         self.dt_proj = nn.Linear(dt_rank, inner)
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, state + 1)).repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
-        _init_delta(self.dt_proj, dt_rank, delta_init)
+        for parameter in (self.A_log, self.D):
+            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        init_delta(self.dt_proj, delta_init)
 
     @property
     def rates(self) -> Tensor:
         """(inner, state) transition rates, negative."""
         return -torch.exp(self.A_log)
 
-    def forward(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return δ (…, inner) before bias and softplus, B (…, state) and C (…, state) of tokens u (…, inner)."""
-        low_rank, B, C = self.x_proj(u).split([self.dt_rank, self.state, self.state], dim=-1)
-        return nn.functional.linear(low_rank, self.dt_proj.weight), B, C
+    def forward(self, u: Tensor) -> tuple[Tensor, ...]:
+        """Return δ (…, inner) before bias and softplus, and B and C (…, state), of tokens u (…, inner)."""
+        low_rank, *projected = self.x_proj(u).split(self.widths, dim=-1)
+        return nn.functional.linear(low_rank, self.dt_proj.weight), *projected
 
     def scan_grid(
         self, u: Tensor, z: Tensor | None = None, start: str = "top-left", empty: Tensor | None = None
@@ -115,8 +121,10 @@ def scan_grid(
     return out.permute(0, 2, 3, 1)
 
 
-def _init_delta(dt_proj: nn.Linear, dt_rank: int, delta_init: DeltaInit) -> None:
-    nn.init.uniform_(dt_proj.weight, -(dt_rank**-0.5), dt_rank**-0.5)
+def init_delta(dt_proj: nn.Linear, delta_init: DeltaInit) -> None:
+    """Start the map from a low-rank token to Δ as `SelectiveParameters` says."""
+    bound = dt_proj.in_features**-0.5
+    nn.init.uniform_(dt_proj.weight, -bound, bound)
     with torch.no_grad():
         if delta_init == "zero":
             dt_proj.bias.zero_()
