@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,8 @@ def resident_bytes() -> int:
 
 def measure_throughput(folder: Path, workers: int) -> None:
     """Print the ratios to reading and to encoding, medians of interleaved repeats."""
-    jobs = [make_slide(folder, f"slide-{index}", 4096, index) for index in range(2)]
+    slides = [make_slide(folder, f"slide-{index}", 4096, index) for index in range(2)]
+    jobs = [replace(slides[index % 2], feature_path=folder / "out" / f"{index}.h5") for index in range(8)]
     costless, pairs = Costless(), []
     with ChunkFeed(workers) as feed:
         reading_rate(feed, jobs)

@@ -258,6 +258,8 @@ def test_a_damaged_tile_is_counted_or_fails_the_slide(tmp_path: Path) -> None:
     skipped = extract_slides(config(tiles, tmp_path / "out"))
     assert skipped.rows[0].status == "done" and 0 < skipped.rows[0].unreadable < 192
     assert len(read_features(tmp_path / "out" / "texture" / "a.h5")) == 192 - skipped.rows[0].unreadable
+    again = extract_slides(config(tiles, tmp_path / "out"))
+    assert (again.rows[0].status, again.rows[0].unreadable) == ("skipped", skipped.rows[0].unreadable)
     strict = extract_slides(config(tiles, tmp_path / "strict", on_bad_tile="fail"))
     assert strict.failed and "--on-bad-tile" in strict.failed[0].message
 

@@ -253,3 +253,19 @@ def test_tensorboard_logs_every_epoch(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     folder = train_run(quick_run(tmp_path, cases=8, train={"epochs": 2, "track": "tensorboard"}), workers=1)
     assert list(folder.glob("fold-0/logs/events.out.tfevents.*"))
+
+
+def test_progress_is_told_in_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = quick_run(tmp_path, cases=8, train={"epochs": 3})
+    folder = train_run(config, workers=1, say=lambda line: None)
+    assert "train: 6/6 epochs" in capsys.readouterr().err
+    assert not list(folder.rglob("progress.txt"))
+
+
+def test_cox_needs_events_in_validation(tmp_path: Path) -> None:
+    config = quick_run(tmp_path, task="cox", cases=24, train={"batch_size": 4})
+    table = pd.read_csv(config.cohort.csv)
+    table["event"] = table["case_id"].isin(["case-001", "case-002", "case-003"]).astype(int)
+    table.to_csv(config.cohort.csv, index=False)
+    with pytest.raises(CohortError, match="no event"):
+        train_run(config, workers=1)

@@ -53,6 +53,7 @@ from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
     evaluation,
     features,
     heatmap,
+    models,
     pipeline,
     slides,
     training,

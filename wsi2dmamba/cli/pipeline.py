@@ -23,7 +23,7 @@ def run_command(
     settings are replaced. Without the sections tile and extract it starts from features.dir.
 
     \b
-    tile:    {slides: [slides], out: work, mpp: 0.5}
+    tile:    {slides: ['slides'], out: work, mpp: 0.5}
     extract: {tiles: work, out: work/features, encoder: texture}
 
     Example: wsi2dmamba run --config run.yaml

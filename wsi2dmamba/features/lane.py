@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,9 @@ from wsi2dmamba.slides.tilefile import TileFile, read_tile_file
 
 # Patches read by one process at a time: several lattice rows, so that stored tiles are decoded about once.
 CHUNK_PATCHES = 256
+
+# Finished slides that wait for the disk at most; their features are held in memory meanwhile.
+_WRITES_UNDER_WAY = 2
 
 
 @dataclass(frozen=True)
@@ -111,13 +116,19 @@ class Lane:
 
     def run(self, jobs: Iterable[SlideJob]) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
         """Yield the outcome of every job, in order. A slide's failure is its outcome, never the end of the others."""
+        writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         try:
-            yield from self._run(jobs)
+            yield from self._run(jobs, writer)
         finally:
+            writer.shutdown(wait=True)
             for slide in list(self._open):
                 slide.lock.close()
 
-    def _run(self, jobs: Iterable[SlideJob]) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
+    def _run(
+        self, jobs: Iterable[SlideJob], writer: ThreadPoolExecutor
+    ) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
+        # Files are written and flushed to disk by a thread of their own, so that the encoder never waits for a disk.
+        finishing: deque[Future[TaskOutcome[SlideJob, SlideSummary]]] = deque()
         for fed in self._feed.stream(self._chunks(jobs)):
             slide = fed.tag
             slide.chunks_left -= 1
@@ -130,7 +141,11 @@ class Lane:
             if slide.error is not None:
                 slide.features.clear()
             if slide.chunks_left == 0:
-                yield self._finish(slide)
+                finishing.append(writer.submit(self._finish, slide))
+            while finishing and (finishing[0].done() or len(finishing) > _WRITES_UNDER_WAY):
+                yield finishing.popleft().result()
+        for future in finishing:
+            yield future.result()
 
     def _chunks(self, jobs: Iterable[SlideJob]) -> Iterator[tuple[_OpenSlide, Chunk]]:
         opened = (_opened(job) for job in jobs)
@@ -151,7 +166,8 @@ class Lane:
             if slide.error is not None:  # it failed meanwhile: pass the rest without reading it
                 yield slide, NOTHING
             else:
-                yield slide, Chunk(str(slide.slide_path), tiles.geometry, tiles.coords[start : start + CHUNK_PATCHES])
+                coords = tiles.coords[start : start + CHUNK_PATCHES]
+                yield slide, Chunk(str(slide.slide_path), tiles.geometry, coords, slide.job.reader)
 
     def _take(self, slide: _OpenSlide, result: ChunkResult) -> None:
         bad = int((~result.readable).sum())

@@ -15,6 +15,7 @@ from wsi2dmamba.cohort.table import Case, Cohort
 from wsi2dmamba.config import RunConfig
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials
 from wsi2dmamba.training.preflight import FeatureDescription
+from wsi2dmamba.training.watch import PROGRESS
 
 if TYPE_CHECKING:
     import lightning.pytorch as L
@@ -178,7 +179,7 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
         seed=seed,
     )
     validation = samples_of([cases[case_id] for case_id in task.fold.validation], config.several_slides)
-    epochs = EpochEnd(loader, validation, store, config)
+    epochs = EpochEnd(loader, validation, store, config, task.folder)
     last = task.folder / LAST
     # Clocks of several processes differ; they agree on a checkpoint at the end of every epoch.
     every = config.checkpoint_seconds if config.devices == 1 else None
@@ -254,4 +255,5 @@ def _save(task: FoldTask, trained: TrainedModel, epochs: EpochEnd, cases: dict[s
         tables.append(prediction_table(chosen, truth, predicted, fold=task.fold.index, seed=task.seed, split=split))
     with atomic_path(task.folder / PREDICTIONS) as partial:
         pd.concat(tables, ignore_index=True).to_csv(partial, index=False)
-    (task.folder / LAST).unlink(missing_ok=True)
+    for leftover in (LAST, PROGRESS):
+        (task.folder / leftover).unlink(missing_ok=True)
