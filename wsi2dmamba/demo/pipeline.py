@@ -98,6 +98,7 @@ def _timed(stage: str, seconds: dict[str, float], say: Say) -> Iterator[None]:
 def _claim(config: DemoConfig) -> None:
     """Leave a note of the settings in the folder, or refuse one that holds a demo of other settings."""
     path = make_folder(config.out) / _STAMP
+    remove_partials(config.out)
     wanted = config.identity()
     if path.is_file():
         try:
