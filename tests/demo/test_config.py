@@ -53,7 +53,7 @@ def _report() -> DemoReport:
             name: {key: Interval(0.1 * index + 0.5, 0.3, 0.9) for key in keys} for index, name in enumerate(names)
         },
         reports={name: Path(name) / "report.html" for name in names},
-        seconds={stage: 10.0 for stage in STAGES},
+        seconds=dict.fromkeys(STAGES, 10.0),
         patients=4,
         slides=5,
     )
