@@ -68,6 +68,7 @@ def test_bad_slides_are_reported_and_good_ones_done(tmp_path: Path) -> None:
     fabricate.svs(folder / "blank.svs", size=SIZE, kind="blank")
     fabricate.svs(folder / "nompp.svs", size=SIZE, mpp=None)
     fabricate.svs(folder / "coarse.svs", size=SIZE, mpp=1.0)
+    fabricate.truncate(fabricate.svs(folder / "cut.svs", size=SIZE))
     (folder / "broken.svs").write_bytes(b"no slide at all")
     result = CliRunner().invoke(app, ["tile", str(folder), "--out", str(tmp_path / "out"), "--patch-px", "64"])
     assert result.exit_code == 1
@@ -78,7 +79,9 @@ def test_bad_slides_are_reported_and_good_ones_done(tmp_path: Path) -> None:
         "nompp": "failed",
         "coarse": "failed",
         "broken": "failed",
+        "cut": "failed",
     }
+    assert "cut short" in rows["cut"]["message"]
     assert "--slide-mpp" in rows["nompp"]["message"] and "--allow-upsampling" in rows["coarse"]["message"]
     assert sorted(path.name for path in (tmp_path / "out" / "tiles").iterdir()) == ["good.h5"]
     for row in rows.values():

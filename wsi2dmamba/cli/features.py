@@ -36,6 +36,7 @@ def extract(
     workers: int | None = typer.Option(None, help="Reading processes; default: from the processors; 0: none."),
     compile_: bool = typer.Option(False, "--compile", help="Compile the network with torch.compile."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Make every file again, whatever made it."),
+    reader: str = typer.Option("auto", help="Slide reader: auto, native, openslide, tifffile or image."),
     cache: Path | None = typer.Option(None, help="Local disk that slides of a slow drive are copied to ahead of use."),
     dask: str | None = typer.Option(
         None, help="Dask scheduler (tcp://host:8786) or YAML of a cluster (docs/clusters.md): one task per slide."
@@ -76,6 +77,7 @@ def extract(
             workers=workers,
             compile=compile_,
             overwrite=overwrite,
+            reader=reader,  # type: ignore[arg-type]
             cache=cache,
             dask=dask,
             on_bad_tile=on_bad_tile,  # type: ignore[arg-type]

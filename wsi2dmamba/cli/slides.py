@@ -52,6 +52,9 @@ def tile(
         False, "--keep-artefacts", help="Do not keep ink, black borders and haze out of the tissue."
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Make tiles again, also with other settings."),
+    dask: str | None = typer.Option(
+        None, help="Dask scheduler (tcp://host:8786) or YAML of a cluster (docs/clusters.md): one task per slide."
+    ),
 ) -> None:
     """Find the tissue of every slide and lay one lattice of patches over it.
 
@@ -100,6 +103,7 @@ def tile(
             on_bad_tile=on_bad_tile,  # type: ignore[arg-type]
             workers=workers,
             overwrite=overwrite,
+            dask=dask,
         )
     except ValidationError as error:
         raise InputError(one_line(error)) from error

@@ -90,12 +90,14 @@ def _of_numbers(found: Evaluation) -> Sequence[Mistake]:
 
 
 def _of_risks(found: Evaluation) -> Sequence[Mistake]:
-    """Early events of patients whom their fold's model ranked among the safest."""
+    """Early events of patients whom their fold's model put into the safer half."""
     test = found.predictions.table[found.predictions.table["split"] == "test"]
     rank = test.groupby(["fold", "seed"])["risk"].rank(pct=True)
     early = test.groupby(["fold", "seed"])["time"].rank(pct=True, ascending=False)
     table = test.assign(rank=rank, gap=early - rank)
-    table = table[table["event"].astype(bool) & (table["gap"] > 0)].sort_values("gap", ascending=False)
+    table = table[table["event"].astype(bool) & (table["gap"] > 0) & (table["rank"] <= 0.5)].sort_values(
+        "gap", ascending=False
+    )
     return _each_patient_once(
         [
             Mistake(str(case), int(fold), f"event at {time:.4g}", f"risk above {share:.0%} of the fold")

@@ -89,7 +89,14 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
     remove_partials(folder)
     found = find_slides([config.slides.absolute()]) if config.slides else {}
     jobs = [
-        SlideJob(path.stem, path.absolute(), (folder / path.name).absolute(), config.slides, found.get(path.stem))
+        SlideJob(
+            slide_id=path.stem,
+            tile_path=path.absolute(),
+            feature_path=(folder / path.name).absolute(),
+            slides=config.slides,
+            found=found.get(path.stem),
+            reader=config.reader,
+        )
         for path in paths
     ]
     wanted = extraction_of(encoder.info, precision, config.pooling)
@@ -102,15 +109,15 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
         outcomes = run_remotely(todo, setup, place.executor)
     else:
         outcomes = run_here(todo, setup, encoder, list(place.devices))
-    for outcome in track(outcomes, total=len(todo), label=f"extract {encoder.info.name}"):
-        rows[outcome.task.slide_id] = row_of(outcome, wanted)
-        if outcome.error is not None:
-            log.error("%s: %s", outcome.task.slide_id, rows[outcome.task.slide_id].message)
-    write_summary(summary_path, list(rows.values()))
-    counts = dict(sorted(Counter(row.status for row in rows.values()).items()))
-    result = {"encoder": wanted.encoder, "encoder_revision": wanted.revision, "slides": counts}
-    parameters = config.model_dump() | {"precision": precision}
-    write_manifest(folder / "manifest.json", "extract", parameters, result)
+    try:
+        for outcome in track(outcomes, total=len(todo), label=f"extract {encoder.info.name}"):
+            rows[outcome.task.slide_id] = row_of(outcome, wanted)
+    finally:  # interrupted or not: what is known so far stands in the summary
+        write_summary(summary_path, list(rows.values()))
+        counts = dict(sorted(Counter(row.status for row in rows.values()).items()))
+        result = {"encoder": wanted.encoder, "encoder_revision": wanted.revision, "slides": counts}
+        parameters = config.model_dump() | {"precision": precision}
+        write_manifest(folder / "manifest.json", "extract", parameters, result)
     return ExtractReport(tuple(rows[job.slide_id] for job in jobs))
 
 

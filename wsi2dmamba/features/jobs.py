@@ -12,6 +12,7 @@ import numpy as np
 from wsi2dmamba.core.errors import InputError, SlideError, StoreError
 from wsi2dmamba.features.encoders.base import EncoderInfo
 from wsi2dmamba.slides.layout import stamp_of
+from wsi2dmamba.slides.reader import Backend
 from wsi2dmamba.slides.tilefile import TileFile, open_finished, read_tile_datasets, read_tile_file
 
 
@@ -29,6 +30,8 @@ class SlideJob:
         Folder that slides were looked for in; None: each is where it was when tiled.
     found
         The slide in that folder; None: there is none of this id.
+    reader
+        Slide reader to insist on, or ``auto``.
     """
 
     slide_id: str
@@ -36,6 +39,7 @@ class SlideJob:
     feature_path: Path
     slides: Path | None = None
     found: Path | None = None
+    reader: Backend = "auto"
 
     @property
     def lock_path(self) -> Path:

@@ -166,7 +166,8 @@ class Lane:
             if slide.error is not None:  # it failed meanwhile: pass the rest without reading it
                 yield slide, NOTHING
             else:
-                yield slide, Chunk(str(slide.slide_path), tiles.geometry, tiles.coords[start : start + CHUNK_PATCHES])
+                coords = tiles.coords[start : start + CHUNK_PATCHES]
+                yield slide, Chunk(str(slide.slide_path), tiles.geometry, coords, slide.job.reader)
 
     def _take(self, slide: _OpenSlide, result: ChunkResult) -> None:
         bad = int((~result.readable).sum())

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi2dmamba.slides.masks import Mask, drop_small, grown, opened
+from wsi2dmamba.slides.masks import Mask, channel_range, drop_small, grown, opened
 
 Picture = NDArray[np.uint8]
 
@@ -18,7 +18,7 @@ _BLACK_MOST = 55
 _BLACK_CHROMA = 35
 _BLACK_LEAST_UM2 = 20_000.0
 _PEN_LEAST_UM2 = 20_000.0
-_PEN_THIN_UM = 15.0
+_PEN_THIN_UM = 8.0
 _PEN_EDGE_UM = 60.0
 _HAZE_WINDOW_UM = 60.0
 _HAZE_THIN_UM = 60.0
@@ -46,7 +46,7 @@ def find_pen(balanced: Picture, mpp: float) -> Mask:
 
 def find_black(pixels: Picture, mpp: float) -> Mask:
     """Return black borders, black ink and the edges of the scan: dark, colourless and large."""
-    most, least = pixels.max(axis=2), pixels.min(axis=2)
+    least, most = channel_range(pixels)
     black = (most <= _BLACK_MOST) & (most - least <= _BLACK_CHROMA)
     black = drop_small(opened(black, 8.0 / mpp), _BLACK_LEAST_UM2 / mpp**2)
     return grown(black, 24.0 / mpp) if black.any() else black

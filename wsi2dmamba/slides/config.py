@@ -85,6 +85,8 @@ class TileConfig(Settings):
         Processes; None: one per processor.
     overwrite
         Make again what other settings made; without it that is refused.
+    dask
+        Address of a Dask scheduler, or a YAML file that describes a cluster: one task per slide; None: this machine.
     """
 
     slides: tuple[Path, ...] = Field(min_length=1)
@@ -105,6 +107,7 @@ class TileConfig(Settings):
     on_bad_tile: Literal["skip", "fail"] = "skip"
     workers: int | None = Field(default=None, ge=1)
     overwrite: bool = False
+    dask: str | None = None
 
     @model_validator(mode="after")
     def _overlap_is_less_than_a_patch(self) -> TileConfig:

@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 import numpy as np
 
 from wsi2dmamba.core.errors import InputError, SlideError, WSI2DMambaError
+from wsi2dmamba.core.executors import make_executor
 from wsi2dmamba.core.files import make_folder, remove_partials
 from wsi2dmamba.core.progress import track
-from wsi2dmamba.core.workers import TaskOutcome, default_workers, run_tasks
+from wsi2dmamba.core.workers import TaskOutcome, default_workers
 from wsi2dmamba.slides.config import TileConfig
 from wsi2dmamba.slides.contact_sheet import write_contact_sheet
 from wsi2dmamba.slides.find import find_slides
@@ -59,19 +60,26 @@ def tile_slides(config: TileConfig) -> TileReport:
         If nothing can be done at all: no slides, two of one id, tiles made with other settings, no place to write.
     """
     started = datetime.now(timezone.utc)
+    config = config if config.dask is None else _with_absolute_paths(config)
     tasks = tile_tasks(config)
     rows = {task.slide_id: row for task in tasks if (row := done_before(task)) is not None}
     remove_partials(make_folder(config.out / "tiles"))
     todo = [task for task in tasks if task.slide_id not in rows]
     try:
-        outcomes = run_tasks(tile_slide, todo, config.workers or default_workers())
-        for outcome in track(outcomes, total=len(todo), label="tile"):
-            row = row_of(outcome)
-            rows[row.slide] = row
+        with make_executor(config.dask, config.workers or default_workers()) as executor:
+            for outcome in track(executor.run(tile_slide, todo), total=len(todo), label="tile"):
+                row = row_of(outcome)
+                rows[row.slide] = row
     finally:  # interrupted or not: what is known so far stands in the summary
         ordered = tuple(rows[task.slide_id] for task in tasks if task.slide_id in rows)
         write_results(config, tasks, ordered, started)
     return TileReport(ordered)
+
+
+def _with_absolute_paths(config: TileConfig) -> TileConfig:
+    """Workers of a cluster have working folders of their own."""
+    paths = {name: path.absolute() for name in ("out", "tissue_regions", "roi") if (path := getattr(config, name))}
+    return config.model_copy(update=paths | {"slides": tuple(path.absolute() for path in config.slides)})
 
 
 def tile_tasks(config: TileConfig) -> list[TileTask]:

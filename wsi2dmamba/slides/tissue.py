@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsi2dmamba.slides.artefacts import find_black, find_haze, find_pen
 from wsi2dmamba.slides.config import TissueConfig
-from wsi2dmamba.slides.masks import disk, drop_small, fill_holes, opened
+from wsi2dmamba.slides.masks import channel_range, disk, drop_small, fill_holes, opened
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -111,7 +111,7 @@ def is_dark_background(pixels: Picture) -> bool:
 
     A bright-field slide with black padding still shows glass; one that shows none is treated alike either way.
     """
-    least, most = pixels.min(axis=2), pixels.max(axis=2)
+    least, most = channel_range(pixels)
     glass = float(np.mean((least >= _GLASS_LEAST) & (most - least <= _GLASS_CHROMA)))
     dark = float(np.mean(most <= _DARK_MOST))
     return dark > 0.05 and glass < min(0.02, 0.2 * dark)
@@ -119,23 +119,24 @@ def is_dark_background(pixels: Picture) -> bool:
 
 def white_balanced(pixels: Picture) -> Picture:
     """Return the picture with its glass made white; unchanged where no glass is seen."""
-    least, most = pixels.min(axis=2), pixels.max(axis=2)
-    glass = pixels[(least >= _GLASS_LEAST) & (most - least <= _TINT_CHROMA)]
-    if len(glass) < 0.002 * least.size:
+    least, most = channel_range(pixels)
+    glass = (least >= _GLASS_LEAST) & (most - least <= _TINT_CHROMA)
+    if np.count_nonzero(glass) < 0.002 * least.size:
         return pixels
     # The glass is the brightest common colour: darker colourless pixels are dust and haze.
-    luminance = glass.max(axis=1)
+    luminance = most[glass]
     histogram = np.convolve(np.bincount(luminance, minlength=256), np.ones(5), mode="same")
-    common = np.flatnonzero(histogram >= 0.2 * histogram.max())[-1]
-    ground = np.median(glass[np.abs(luminance.astype(np.int16) - int(common)) <= 4], axis=0)
+    common = int(np.flatnonzero(histogram >= 0.2 * histogram.max())[-1])
+    white = glass & (np.abs(most.astype(np.int16) - common) <= 4)
+    ground = np.array([_median(np.asarray(channel, dtype=np.uint8)[white]) for channel in cv2.split(pixels)])
     table = np.clip(np.arange(256)[:, None] * (250.0 / np.maximum(ground, 1.0)), 0, 255).round().astype(np.uint8)
     return np.asarray(cv2.LUT(pixels, table[:, None, :].transpose(1, 0, 2)), dtype=np.uint8)
 
 
 def chroma_of(pixels: Picture) -> Picture:
     """Return the largest minus the smallest channel: HSV's saturation times its value, calm where it is dark."""
-    red, green, blue = cv2.split(pixels)
-    return np.asarray(cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue), dtype=np.uint8)
+    least, most = channel_range(pixels)
+    return most - least
 
 
 def local_entropy(grey: Picture, window_px: int, bins: int = 16) -> NDArray[np.float32]:
@@ -155,6 +156,12 @@ def bounded_otsu(values: Picture, bounds: tuple[float, float]) -> float:
     """Return Otsu's threshold of an 8-bit picture, no lower and no higher than `bounds`."""
     threshold, _ = cv2.threshold(values, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     return float(np.clip(threshold, *bounds))
+
+
+def _median(values: Picture) -> float:
+    """Return the median of 8-bit values through their histogram."""
+    counts = np.cumsum(np.bincount(values, minlength=256))
+    return float(np.searchsorted(counts, (counts[-1] + 1) // 2))
 
 
 def _bright_field(
@@ -184,7 +191,7 @@ def _artefact_warnings(pen: Mask, haze: Mask, raw: Mask) -> list[str]:
 
 
 def _glowing(pixels: Picture, mpp: float) -> Mask:
-    glow = _smooth(np.asarray(pixels.max(axis=2), dtype=np.uint8), mpp)
+    glow = _smooth(channel_range(pixels)[1], mpp)
     dark = glow[glow <= _DARK_MOST]
     ground = float(np.bincount(dark.ravel(), minlength=1).argmax()) if dark.size else 0.0
     return _over(glow, (ground + _GLOW_BOUNDS[0], ground + _GLOW_BOUNDS[1]))
