@@ -153,7 +153,7 @@ def motif(rng: np.random.Generator, side: int, label: int) -> Kinds:
 
 
 RULES: dict[str, Rule] = {
-    "composition": Rule(composition),
+    "composition": Rule(composition, noise=2.0),
     "clustered": Rule(clustered),
     "rim": Rule(rim, noise=2.0),
     "gradient": Rule(gradient),
