@@ -1,0 +1,1 @@
+"""Fused selective scan on the CPU, compiled with Numba."""
