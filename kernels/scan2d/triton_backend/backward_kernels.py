@@ -8,22 +8,22 @@ large numbers are subtracted, so small a cost no precision.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
-import triton
 import triton.language as tl
 
 from scan2d.triton_backend.device_math import (
     LOG2_E,
-    combine_adjoint,
-    combine_with_inflow,
     item_size,
+    kernel,
     sigmoid,
     step_size,
     turned,
+    walk_down,
+    walk_up,
     wide,
 )
 
 
-@triton.jit
+@kernel
 def adjoint_edges_kernel(
     dout_ptr, delta_ptr, a_ptr, c_ptr, z_ptr, bias_ptr, lengths_ptr, edge_ptr, step_sum_ptr,
     height, width, dim, states, channels_per_group, strips, strip_rows, first_state,
@@ -86,7 +86,7 @@ def adjoint_edges_kernel(
                 tl.store(sum_at, total, mask=cell_ok)
 
 
-@triton.jit
+@kernel
 def gradient_kernel(
     dout_ptr, u_ptr, delta_ptr, a_ptr, b_ptr, c_ptr, skip_ptr, z_ptr, bias_ptr, lengths_ptr,
     h_edge_ptr, p_edge_ptr, du_ptr, ddelta_ptr, dz_ptr, dbc_ptr, dparam_ptr, checkpoint_ptr, chunk_ptr,
@@ -196,34 +196,30 @@ def gradient_kernel(
                 c = tl.load(c_at + j * c_sw, mask=in_ok, other=0.0).to(tl.float32)
                 dout = tl.load(g_at + j * g_sw, mask=cell_ok, other=0.0).to(tl.float32)
                 dy = dout
+                dy_dz = dout  # ∂loss/∂z over y
                 if has_z != 0:
                     z = tl.load(z_at + j * z_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                    dy = dout * z * sigmoid(z)
+                    s = sigmoid(z)
+                    dy = dout * z * s
+                    dy_dz = dout * s * (1.0 + z * (1.0 - s))
 
                 # Forward states of this column: a·g[j-1], then h and a·h[i-1].
                 a = tl.exp2(step[:, None, :] * rate2[None, :, :])
                 ag = a * tl.load(chunk_at + (k - first) * tile)
                 edge_here = wide(k) * states * dim
                 h_above = tl.load(h_edge + edge_here, mask=state_mask & (strip > 0), other=0.0)
-                q = tl.where(row_axis == 0, a * h_above[None, :, :], -0.0)
                 x = ag + (step * u)[:, None, :] * b[:, :, None]
-                x = tl.where(row_axis == 0, x + q, x)
-                _, h, ah = tl.associative_scan((a, x, q), 0, combine_with_inflow)
+                h, ah, _ = walk_down(a, x, h_above, row_axis, ROWS)
                 d_c = tl.sum(dy[:, None, :] * h, axis=2)
                 if has_z != 0:
-                    s = sigmoid(z)
-                    y = tl.sum(h * c[:, :, None], axis=1) + skip[None, :] * u
-                    dz = dout * y * s * (1.0 + z * (1.0 - s))
+                    dz = dy_dz * (tl.sum(h * c[:, :, None], axis=1) + skip[None, :] * u)
                     if accumulate != 0:
                         dz += tl.load(dz_at + j * q_sw, mask=cell_ok, other=0.0).to(tl.float32)
                     tl.store(dz_at + j * q_sw, dz.to(dz_ptr.dtype.element_ty), mask=cell_ok)
 
                 # Adjoint states: λ up the column, then μ from the right.
                 p_below = tl.load(p_edge + edge_here, mask=state_mask & below_ok, other=0.0)
-                lam = dy[:, None, :] * c[:, :, None]
-                lam = tl.where(row_axis == ROWS - 1, lam + p_below[None, :, :], lam)
-                one = tl.full((ROWS, STATES, CHANNELS), 1.0, tl.float32)
-                _, _, lam, _ = tl.associative_scan((a, a * lam, lam, one), 0, combine_adjoint, reverse=True)
+                lam = walk_up(a, dy[:, None, :] * c[:, :, None], p_below, row_axis, ROWS)
                 mu = lam + r
                 r = a * mu
 
@@ -259,7 +255,7 @@ def gradient_kernel(
         tl.store(bias_at, d_bias, mask=channel_ok)
 
 
-@triton.jit
+@kernel
 def sum_partials_kernel(
     dbc_ptr, dparam_ptr, db_ptr, dc_ptr, da_ptr, dskip_ptr, dbias_ptr,
     blocks_per_group, param_parts, items, cells, states, dim, groups, dbc_programs, has_skip, has_bias,

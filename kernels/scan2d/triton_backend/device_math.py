@@ -1,16 +1,30 @@
 """Device functions that the forward and backward kernels share.
 
 Tensors in the kernels are (rows, states, channels). Channels (and, where a warp has more lanes than the tile
-has channels, states) lie across the lanes of one warp, rows lie in registers. A scan along the rows is then
-a chain of multiply-adds inside each thread: the combine functions below compile to that, without a shuffle.
+has channels, states) lie across lanes and warps, rows lie in registers. A walk along the rows is then a chain of multiply-adds
+inside each thread: `pick_row` and the selects of `walk_down` and `walk_up` compile to nothing.
 """
 
 # ruff: noqa: D103 - device functions; their one-line purpose is in the comment above each
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import triton
 import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Make a Triton kernel that is compiled once per element type and tile, whatever the sizes and strides.
+
+    Triton would compile again for every argument that becomes 1 or divisible by 16; nothing here gains from
+    that, and bags of all sizes would pay for it.
+    """
+    runtime = [name for name in inspect.signature(function).parameters if name == name.lower()]
+    return triton.jit(do_not_specialize=runtime)(function)
 
 
 # log(1 + exp(x)) to single precision over the whole range. log1p(t) = 2·artanh(t / (2 + t)) by its series:
@@ -44,23 +58,28 @@ def pick_row(x, row_index, row):
     return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
 
 
-# h' = a·h + x, composed: (a1, x1) then (a2, x2).
+# h[i] = a[i]·h[i-1] + x[i] down the rows: h of every row, the inflow a[i]·h[i-1] of every row, the last h.
 @triton.jit
-def combine_linear(a1, x1, a2, x2):
-    return a1 * a2, a2 * x1 + x2
+def walk_down(a, x, h, row_index, ROWS: tl.constexpr):
+    all_h = x
+    all_inflow = x
+    for row in tl.static_range(ROWS):
+        inflow = pick_row(a, row_index, row) * h
+        h = inflow + pick_row(x, row_index, row)
+        all_h = tl.where(row_index == row, h[None, :, :], all_h)
+        all_inflow = tl.where(row_index == row, inflow[None, :, :], all_inflow)
+    return all_h, all_inflow, h
 
 
-# The same, and the inflow a·h of every cell besides. Leaves carry inflow -0.0, the identity of addition.
+# λ[i] = c[i] + p[i+1], p[i] = a[i]·λ[i] up the rows, from p below them.
 @triton.jit
-def combine_with_inflow(a1, h1, q1, a2, h2, q2):
-    inflow = a2 * h1
-    return a1 * a2, inflow + h2, inflow + q2
-
-
-# p = a·λ handed upwards, and λ itself: λ = c + p(below), p = a·λ. `e` is the product of all but the last a.
-@triton.jit
-def combine_adjoint(a1, p1, l1, e1, a2, p2, l2, e2):
-    return a1 * a2, a2 * p1 + p2, l2 + e2 * p1, a1 * e2
+def walk_up(a, c, p, row_index, ROWS: tl.constexpr):
+    all_lambda = c
+    for back in tl.static_range(ROWS):
+        adjoint = pick_row(c, row_index, ROWS - 1 - back) + p
+        p = pick_row(a, row_index, ROWS - 1 - back) * adjoint
+        all_lambda = tl.where(row_index == ROWS - 1 - back, adjoint[None, :, :], all_lambda)
+    return all_lambda
 
 
 # Rows and columns of one item of the batch: the whole grid, or its own rectangle if the batch is ragged.

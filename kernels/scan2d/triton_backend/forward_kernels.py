@@ -6,22 +6,21 @@ follows from g and from the h above the strip, which is the only thing strips ha
 """
 
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
-import triton
 import triton.language as tl
 
 from scan2d.triton_backend.device_math import (
     LOG2_E,
-    combine_linear,
     item_size,
-    pick_row,
+    kernel,
     sigmoid,
     step_size,
     turned,
+    walk_down,
     wide,
 )
 
 
-@triton.jit
+@kernel
 def forward_kernel(
     u_ptr, delta_ptr, a_ptr, b_ptr, c_ptr, skip_ptr, z_ptr, bias_ptr, lengths_ptr,
     out_ptr, edge_ptr, step_sum_ptr,
@@ -74,6 +73,7 @@ def forward_kernel(
         above = edge_ptr + (item * (strips - 1) + strip - 1) * edge_stride + edge_offset
         below = above + edge_stride
         g = tl.zeros((ROWS, STATES, CHANNELS), tl.float32)
+        nothing = tl.zeros((STATES, CHANNELS), tl.float32)
         for k in range(0, columns):
             j = turned(k, columns, from_right)
             raw = tl.load(t_at + j * t_sw, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
@@ -85,8 +85,7 @@ def forward_kernel(
             if OUTPUT:
                 edge_here = wide(k) * states * dim
                 h_above = tl.load(above + edge_here, mask=state_mask & (strip > 0), other=0.0)
-                first = tl.where(row_axis == 0, a * h_above[None, :, :] + g, g)
-                _, h = tl.associative_scan((a, first), 0, combine_linear)
+                h, _, h_below = walk_down(a, g, h_above, row_axis, ROWS)
                 c = tl.load(c_at + j * c_sw, mask=in_ok, other=0.0).to(tl.float32)
                 y = tl.sum(h * c[:, :, None], axis=1) + tl.where(first_state == 0, skip, 0.0)[None, :] * u
                 if has_z != 0:
@@ -96,11 +95,9 @@ def forward_kernel(
                     y += tl.load(o_at + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
                 tl.store(o_at + j * o_sw, y.to(out_ptr.dtype.element_ty), mask=cell_ok)
                 if chain > 1:
-                    h_below = pick_row(h, row_axis, ROWS - 1)
                     tl.store(below + edge_here, h_below, mask=state_mask & (strip < strips - 1))
             else:
-                _, h = tl.associative_scan((a, g), 0, combine_linear)
-                h_below = pick_row(h, row_axis, ROWS - 1)
+                _, _, h_below = walk_down(a, g, nothing, row_axis, ROWS)
                 tl.store(below + wide(k) * states * dim, h_below, mask=state_mask)
                 if first_state == 0:
                     total = tl.sum(step, axis=0)
@@ -111,7 +108,7 @@ def forward_kernel(
             tl.debug_barrier()
 
 
-@triton.jit
+@kernel
 def carry_kernel(
     edge_ptr, step_sum_ptr, a_ptr, lengths_ptr,
     height, width, dim, states, strips, strip_rows, has_lengths, upwards, a_sd, a_sn,
@@ -120,7 +117,7 @@ def carry_kernel(
     """Turn what crosses each strip's edge from that strip alone into what really crosses it (pass 2).
 
     Edge s lies between strips s and s + 1. Downwards (forward) it takes in what crossed edge s - 1; upwards
-    (backward) what crossed edge s + 1. `STRIPS` edges at a time lie in registers and are scanned there.
+    (backward) what crossed edge s + 1. `STRIPS` edges at a time lie in registers.
     """
     k = tl.program_id(0)
     item = tl.program_id(2).to(tl.int64)
@@ -147,7 +144,5 @@ def carry_kernel(
         edge_mask = (met < edges)[:, None, None] & mask[None, :, :]
         a = tl.exp2(total[:, None, :] * rate[None, :, :])
         x = tl.load(at, mask=edge_mask, other=0.0)
-        x = tl.where(row_axis == 0, a * carried[None, :, :] + x, x)
-        _, h = tl.associative_scan((a, x), 0, combine_linear)
-        carried = pick_row(h, row_axis, STRIPS - 1)
+        h, _, carried = walk_down(a, x, carried, row_axis, STRIPS)
         tl.store(at, h, mask=edge_mask)

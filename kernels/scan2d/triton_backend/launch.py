@@ -1,12 +1,12 @@
 """The host side: sizes, workspace, launches. The two functions of the backend are here.
 
 Device memory beyond inputs, outputs and gradients, in bytes (b items, S = ⌈H/8⌉ strips, P channel blocks of
-8, n = ⌈N/16⌉, M multiprocessors):
+16, M multiprocessors):
 
 - forward: boundary states 4·b·(S-1)·W·N·dim (only one row of them, 4·b·W·N·dim, if programs chain strips
   and nothing is saved) and sums of Δ 4·b·(S-1)·W·dim (none if chained);
 - backward: adjoint boundaries 4·b·(S-1)·W·N·dim, partial sums of dB and dC 8·b·H·W·N·P, of dA, dD and dbias
-  4·b·S·(N+2)·dim, and 4·8·16·8·(16 + ⌈W/16⌉) for each of at most 8·M programs;
+  4·b·S·(N+2)·dim, and 4·8·16·16·(16 + ⌈W/16⌉) for each of at most 8·M programs;
 - if N > 16, float32 copies of out, du, ddelta and dz that the launches add into.
 
 `forward_workspace` and `backward_workspace` say the same as code, and allocate by it.
@@ -123,7 +123,7 @@ def _launch_forward(p: Problem, out: Tensor, work: dict[str, Tensor], blocks: in
             p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, int(first_state > 0), chain, edge_stride,
             *p.u.stride(), *p.delta.stride(), *p.z.stride(), *out.stride(),
             *p.A.stride(), *p.B.stride(), *p.C.stride(),
-            **tile, OUTPUT=output, **_ONE_WARP,
+            **tile, OUTPUT=output, num_warps=p.tile.forward_warps, num_stages=1,
         )  # fmt: skip
 
     first_states = range(0, p.states, p.tile.states)
@@ -218,7 +218,8 @@ def _launch_adjoint_edges(p: Problem, dout: Tensor, work: dict[str, Tensor], car
             p.height, p.width, p.dim, p.states, p.channels_per_group, p.strips, p.tile.rows, first_state,
             p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, segments,
             *dout.stride(), *p.delta.stride(), *p.z.stride(), *p.A.stride(), *p.C.stride(),
-            COLUMNS=p.tile.adjoint_columns, STATES=p.tile.states, CHANNELS=channels, **_ONE_WARP,
+            COLUMNS=p.tile.adjoint_columns, STATES=p.tile.states, CHANNELS=channels,
+            num_warps=p.tile.forward_warps, num_stages=1,
         )  # fmt: skip
     if carried:
         _carry(p, work["edges"], sums, upwards=True)
@@ -243,7 +244,8 @@ def _launch_gradients(
         p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, int(first_state > 0),
         *dout.stride(), *p.u.stride(), *p.delta.stride(), *p.z.stride(),
         *du.stride(), *ddelta.stride(), *dz.stride(), *p.A.stride(), *p.B.stride(), *p.C.stride(),
-        ROWS=p.tile.rows, STATES=p.tile.states, CHANNELS=p.tile.backward_channels, CHUNK=p.tile.chunk, **_ONE_WARP,
+        ROWS=p.tile.rows, STATES=p.tile.states, CHANNELS=p.tile.backward_channels, CHUNK=p.tile.chunk,
+        num_warps=p.tile.backward_warps, num_stages=1,
     )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Launch choices: which tile, how many strips a program takes, how many programs hold workspace.
 
-Every kernel is one warp per program (`num_warps = 1`) with the tile sizes below; few variants, so that the first
-call compiles little and every shipped variant is compiled ahead of time in the tests. The numbers are
+Programs are small (one to four warps); the tile sizes below are few, so that the first call compiles little and every shipped variant is compiled ahead of time in the tests. The numbers are
 **predicted** from the cost model in docs/operator.md, not measured: no GPU was at hand when they were set.
 """
 
@@ -21,8 +20,11 @@ class Tile:
         Rows of a strip; they lie in registers. Also fixes the layout of what the forward saves.
     states : int
         States a launch works on; more states than this take several launches.
-    forward_channels, backward_channels : int
-        Channels of a program. Lanes left over in the warp are used for states.
+    forward_channels, forward_warps : int
+        Channels and warps of a program of the forward and adjoint-edge kernels. Lanes and warps beyond the
+        channels divide the states among themselves.
+    backward_channels, backward_warps : int
+        The same for the main backward kernel.
     adjoint_columns : int
         Columns a program of the adjoint-edge kernel holds in registers.
     chunk : int
@@ -31,9 +33,11 @@ class Tile:
 
     rows: int = 8
     states: int = 16
-    forward_channels: int = 16
-    backward_channels: int = 8
-    adjoint_columns: int = 4
+    forward_channels: int = 8
+    forward_warps: int = 1
+    backward_channels: int = 16
+    backward_warps: int = 4
+    adjoint_columns: int = 2
     chunk: int = 16
 
 
@@ -46,12 +50,12 @@ class Device:
 
 
 # Carry kernel: edges, states and channels of a program.
-CARRY_STRIPS, CARRY_STATES, CARRY_CHANNELS = 32, 4, 8
+CARRY_STRIPS, CARRY_STATES, CARRY_CHANNELS = 16, 4, 8
 # Sum kernel: terms added at a time, and outputs of a program.
 SUM_TERMS, SUM_LANES = 8, 128
 
 TILE_16 = Tile()
-TILE_4 = Tile(states=4)
+TILE_4 = Tile(states=4, backward_warps=2)
 SHIPPED_TILES = (TILE_16, TILE_4)
 
 _PROGRAMS_PER_MULTIPROCESSOR = 8
