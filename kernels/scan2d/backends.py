@@ -170,8 +170,8 @@ def available_backends(device: str | torch.device = "cpu") -> dict[str, str | No
 def load_backend(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) -> BackendModule:
     """Return the module that computes for this backend name, device and element types.
 
-    `auto` takes `cpu` for CPU tensors and `triton` for GPU tensors, and `reference` for float64 or where those
-    two cannot run; the choice is logged once (as a warning when a faster one is missing).
+    `auto` takes `cpu` for CPU tensors and `triton` for GPU tensors, and `reference` for float64 or
+    where those two cannot run; the choice is logged once (as a warning when a faster one is missing).
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from scan2d.backends import BackendModule, load_backend
+from scan2d.errors import InvalidArgumentError
 
 _TENSORS = "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias"
 _OPTIONS = "Tensor? lengths, bool delta_softplus, str start, str backend"
@@ -33,6 +34,18 @@ torch.library.define(
 def _backend_for(name: str, *tensors: Tensor | None) -> BackendModule:
     present = [t for t in tensors if t is not None]
     return load_backend(name, present[0].device.type, tuple(t.dtype for t in present))
+
+
+def _check_lengths(lengths: Tensor | None, u: Tensor) -> None:
+    """Check the values of `lengths`, on the CPU only: on a GPU that would make the host wait."""
+    if lengths is None or lengths.device.type != "cpu":
+        return
+    for index, (rows, columns) in enumerate(lengths.tolist()):
+        if not (1 <= rows <= u.shape[2] and 1 <= columns <= u.shape[3]):
+            raise InvalidArgumentError(
+                f"lengths of item {index} are {rows} rows and {columns} columns; "
+                f"they must be 1 to {u.shape[2]} and 1 to {u.shape[3]}, the size of u"
+            )
 
 
 def _in_form_of(result: Tensor | None, like: Tensor | None, fallback: Tensor) -> Tensor:
@@ -66,6 +79,7 @@ def _selective_scan(
     backend: str,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
+    _check_lengths(lengths, u)
     module = _backend_for(backend, u, delta, A, B, C, D, z, delta_bias)
     out, saved = module.forward(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths, save)
     return _in_form_of(out, u, u), saved

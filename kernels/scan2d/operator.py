@@ -45,7 +45,8 @@ def selective_scan_2d(
     A : Tensor, shape (dim, N)
         Real transition rates, negative for a state that fades.
     B, C : Tensor, shape (batch, N, H, W) or (batch, groups, N, H, W)
-        Input and output projections; ``dim`` is a multiple of ``groups``, and consecutive channels share a group.
+        Input and output projections; ``dim`` is a multiple of ``groups``, and consecutive channels
+        share a group.
     D : Tensor, shape (dim,), optional
         Skip weights.
     z : Tensor, shape (batch, dim, H, W), optional
@@ -59,8 +60,8 @@ def selective_scan_2d(
     backend : str
         ``"auto"``, ``"reference"``, ``"cpu"`` or ``"triton"``.
     lengths : Tensor, shape (batch, 2), integers, optional
-        (rows, columns) of every item of a batch padded to (H, W). An item is the top-left rectangle of that size and
-        is scanned from its own corners; outside it the output and all gradients are zero.
+        (rows, columns) of every item of a batch padded to (H, W). An item is the top-left rectangle
+        of that size and is scanned from its own corners; outside it the output and all gradients are zero.
 
     Returns
     -------

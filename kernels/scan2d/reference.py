@@ -39,10 +39,9 @@ def scan(
     """
     items = []
     for index, (rows, columns) in enumerate(_item_sizes(u, lengths)):
-        cells = [_item(x, index, rows, columns, start) for x in (u, delta, B, C, z)]
-        y = _scan_from_top_left(
-            cells[0], cells[1], A, cells[2], cells[3], D, cells[4], delta_bias, delta_softplus
-        )
+        u_item, delta_item, B_item, C_item = (_item(x, index, rows, columns, start) for x in (u, delta, B, C))
+        z_item = None if z is None else _item(z, index, rows, columns, start)
+        y = _scan_from_top_left(u_item, delta_item, A, B_item, C_item, D, z_item, delta_bias, delta_softplus)
         y = _turned(y, start)
         items.append(F.pad(y, (0, u.shape[3] - columns, 0, u.shape[2] - rows)))
     return torch.cat(items).to(u.dtype)
@@ -95,8 +94,13 @@ def backward(
     dD = None if D is None else torch.zeros_like(D, dtype=dtype)
     dbias = None if delta_bias is None else torch.zeros_like(delta_bias, dtype=dtype)
     for index, (rows, columns) in enumerate(_item_sizes(u, lengths)):
-        inputs = [_item(x, index, rows, columns, start) for x in (dout, u, delta, B, C, z)]
-        grads = _item_gradients(*inputs, A, D, delta_bias, delta_softplus)  # type: ignore[arg-type]
+        dout_item, u_item, delta_item, B_item, C_item = (
+            _item(x, index, rows, columns, start) for x in (dout, u, delta, B, C)
+        )
+        z_item = None if z is None else _item(z, index, rows, columns, start)
+        grads = _item_gradients(
+            dout_item, u_item, delta_item, B_item, C_item, z_item, A, D, delta_bias, delta_softplus
+        )
         per_cell = ((du, 0), (ddelta, 1), (dB, 2), (dC, 3), (dz, 4))
         for total, which in per_cell:
             if total is not None:
@@ -120,9 +124,9 @@ def _item_sizes(u: Tensor, lengths: Tensor | None) -> list[tuple[int, int]]:
     return [(int(rows), int(columns)) for rows, columns in lengths.tolist()]
 
 
-def _item(x: Tensor | None, index: int, rows: int, columns: int, start: str) -> Tensor | None:
+def _item(x: Tensor, index: int, rows: int, columns: int, start: str) -> Tensor:
     """One item of the batch, cut to its own size and turned so that the scan starts at the top left."""
-    return None if x is None else _turned(x[index : index + 1, ..., :rows, :columns], start)
+    return _turned(x[index : index + 1, ..., :rows, :columns], start)
 
 
 def _turned(x: Tensor, start: str) -> Tensor:

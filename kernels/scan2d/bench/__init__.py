@@ -1,0 +1,1 @@
+"""Benchmarks of the scan: ``python -m scan2d.bench --backend cpu``."""
