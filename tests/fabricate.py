@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tifffile
 
+from wsi2dmamba.demo.svs import SvsLayout, region_source, write_svs
 from wsi2dmamba.features.store import FeatureFile, write_features
 from wsi2dmamba.slides.lattice import Lattice, row_major_order
 from wsi2dmamba.slides.tilefile import TileFile, TileGeometry
@@ -101,3 +103,87 @@ def feature_cohort(
     csv = folder / "cohort.csv"
     table.to_csv(csv, index=False)
     return FeatureCohort(csv=csv, features=folder / "features", table=table)
+
+
+def slide_image(size: tuple[int, int] = (2048, 1536), *, kind: str = "tissue", seed: int = 0) -> np.ndarray:
+    """Return level 0 of a small slide as (height, width, 3) uint8: two blobs of pink, purple-dotted tissue on glass.
+
+    Parameters
+    ----------
+    size
+        (width, height), pixels.
+    kind
+        ``"tissue"`` on bright glass, ``"dark"`` for the same tissue on a black background (fluorescence-like
+        scans, masked exports), ``"blank"`` for bright glass alone.
+    """
+    rng = np.random.default_rng(seed)
+    width, height = size
+    ground = (12, 12, 14) if kind == "dark" else (243, 242, 244)
+    image = np.empty((height, width, 3), dtype=np.uint8)
+    image[:] = ground
+    if kind != "blank":
+        inside = tissue_blobs(size)
+        image[inside] = (214, 148, 186)
+        nuclei = (
+            inside & (rng.random((height // 8 + 1, width // 8 + 1)) < 0.2).repeat(8, 0).repeat(8, 1)[:height, :width]
+        )
+        image[nuclei] = (104, 62, 140)
+    noise = rng.integers(-6, 7, size=(height, width, 1))
+    return np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+
+
+def tissue_blobs(size: tuple[int, int]) -> np.ndarray:
+    """Return (height, width) bool: where `slide_image` puts tissue: a big ellipse with a hole, and a small one."""
+    width, height = size
+    y, x = np.mgrid[0:height, 0:width]
+    u, v = x / width, y / height
+    big = ((u - 0.36) / 0.27) ** 2 + ((v - 0.5) / 0.36) ** 2 < 1
+    hole = ((u - 0.36) / 0.04) ** 2 + ((v - 0.5) / 0.05) ** 2 < 1
+    small = ((u - 0.82) / 0.11) ** 2 + ((v - 0.4) / 0.2) ** 2 < 1
+    return (big & ~hole) | small
+
+
+def svs(
+    path: Path,
+    *,
+    size: tuple[int, int] = (2048, 1536),
+    kind: str = "tissue",
+    mpp: float | None = 0.5,
+    seed: int = 0,
+) -> Path:
+    """Write a small pyramidal Aperio-style slide (see `slide_image`) and return its path.
+
+    With ``mpp=None`` the slide says neither its resolution nor its magnification. Other ways to be bad:
+    `corrupt_jpeg_tile` and `truncate` on the finished file.
+    """
+    layout = SvsLayout(mpp=mpp, magnification=None if mpp is None else 10.0 / mpp)
+    write_svs(path, size, region_source(slide_image(size, kind=kind, seed=seed)), layout)
+    return path
+
+
+def corrupt_jpeg_tile(path: Path, at: tuple[float, float] = (0.36, 0.4)) -> tuple[int, int]:
+    """Overwrite the level-0 JPEG tile at the relative position (x, y) with rubbish; the slide still opens.
+
+    Returns
+    -------
+    tuple of int
+        (x, y) of the tile's top-left corner, level-0 pixels.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        across = -(-page.imagewidth // page.tilewidth)
+        column = int(at[0] * page.imagewidth) // page.tilewidth
+        row = int(at[1] * page.imagelength) // page.tilelength
+        offset, length = page.dataoffsets[row * across + column], page.databytecounts[row * across + column]
+        corner = (column * page.tilewidth, row * page.tilelength)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\x55" * length)
+    return corner
+
+
+def truncate(path: Path, fraction: float = 0.5) -> Path:
+    """Cut the file short, as an interrupted copy does, and return its path."""
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * fraction))
+    return path

@@ -45,3 +45,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("wsi2dmamba: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
         sys.exit(130)
+
+
+from wsi2dmamba.cli import cohort, features, training  # noqa: E402, F401  (registers its commands)

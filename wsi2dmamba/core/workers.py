@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from wsi2dmamba.core.processes import kill_pool, spawn_pool
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
@@ -76,8 +77,8 @@ def _run_here(function: Callable[[Task], Value], task: Task) -> TaskOutcome[Task
 def _run_in_pool(
     function: Callable[[Task], Value], tasks: Sequence[Task], workers: int
 ) -> Iterator[TaskOutcome[Task, Value]]:
-    # Spawned, not forked: OpenSlide, HDF5 and torch threads do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    pool = spawn_pool(workers)
+    try:
         pending: dict[Future[TaskOutcome[Task, Value]], Task] = {}
         waiting = iter(tasks)
         exhausted = False
@@ -96,3 +97,7 @@ def _run_in_pool(
                 task = pending.pop(future)
                 died = future.exception()
                 yield TaskOutcome(task, None, died, 0.0) if died else future.result()
+    except BaseException:  # Ctrl-C, or nobody listens any more: what runs now would run on for hours
+        kill_pool(pool)
+        raise
+    pool.shutdown()

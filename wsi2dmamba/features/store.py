@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import StoreError
 from wsi2dmamba.core.files import atomic_path
+from wsi2dmamba.features.foreign.formats import detect_format
+from wsi2dmamba.features.foreign.reading import read_foreign
+from wsi2dmamba.features.foreign.source import Source, read_source, write_source
 from wsi2dmamba.slides.tilefile import (
     TileFile,
     mark_complete,
@@ -35,12 +38,18 @@ class FeatureFile:
         Where the patches lie.
     encoder, encoder_revision
         What made them: name and exact weights.
+    extraction
+        JSON of the other settings that made them: a rerun with others is noticed.
+    source
+        What a file converted from another tool keeps of it; None for our own.
     """
 
     features: NDArray[np.floating]
     tiles: TileFile
     encoder: str
     encoder_revision: str
+    extraction: str = "{}"
+    source: Source | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -64,18 +73,36 @@ def write_features(path: Path, features: FeatureFile) -> None:
         chunks = (max(min(CHUNK_ROWS * 4, len(matrix)), CHUNK_ROWS), matrix.shape[1])
         dataset = file.create_dataset("features", data=matrix, chunks=chunks, maxshape=(None, matrix.shape[1]))
         dataset.attrs.update(name=features.tiles.geometry.slide_id, encoder=features.encoder)
-        file.attrs.update(encoder=features.encoder, encoder_revision=features.encoder_revision)
+        file.attrs.update(
+            encoder=features.encoder, encoder_revision=features.encoder_revision, extraction=features.extraction
+        )
+        if features.source is not None:
+            write_source(file, features.source)
         mark_complete(file)
 
 
-def read_features(path: Path) -> FeatureFile:
-    """Read a finished feature file.
+def read_features(path: Path, on_collision: str = "error", encoder: str | None = None) -> FeatureFile:
+    """Read a finished feature file, ours or one of CLAM, TRIDENT, STAMP or AtlasPatch.
+
+    Parameters
+    ----------
+    path
+        The file.
+    on_collision
+        For files of other tools: what to do when two patches share a cell of the lattice: ``error``, ``mean``
+        (of their features) or ``first``.
+    encoder
+        For AtlasPatch files with features of several encoders: which.
 
     Raises
     ------
     StoreError
-        If it is missing, cut short, unfinished, of another schema, or holds no features.
+        If it is missing, cut short, unfinished, of no known schema, or holds no features.
+    LatticeError
+        If patches share a cell and `on_collision` is ``error``.
     """
+    if is_foreign(path):
+        return _read_foreign_features(path, on_collision, encoder)
     with open_finished(path) as file:
         tiles = read_tile_datasets(file, path)
         if "features" not in file:
@@ -86,4 +113,23 @@ def read_features(path: Path) -> FeatureFile:
             raise StoreError(f"{path}: features cannot be read ({error}); delete the file and make it again") from error
         if len(matrix) != len(tiles):
             raise StoreError(f"{path}: {len(matrix)} features for {len(tiles)} patches; delete it and make it again")
-        return FeatureFile(matrix, tiles, str(file.attrs["encoder"]), str(file.attrs["encoder_revision"]))
+        encoder, revision, extraction = (
+            str(file.attrs.get(name, "")) for name in ("encoder", "encoder_revision", "extraction")
+        )
+        return FeatureFile(matrix, tiles, encoder, revision, extraction, read_source(file))
+
+
+def is_foreign(path: Path) -> bool:
+    """Tell whether `path` is a whole file of another tool that can be read here."""
+    try:
+        with h5py.File(path, "r") as file:
+            return detect_format(file) not in (None, "wsi2dmamba")
+    except OSError:
+        return False
+
+
+def _read_foreign_features(path: Path, on_collision: str, encoder: str | None) -> FeatureFile:
+    table = read_foreign(path, on_collision, encoder=encoder)
+    if table.features is None:
+        raise StoreError(f"{path} holds patches but no features")
+    return FeatureFile(table.features, table.tiles, table.encoder, table.revision, table.extraction, table.source)

@@ -36,12 +36,6 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {
-    "2dmamba": ModelEntry(
-        "wsi2dmamba.models.mamba2d",
-        "TwoDMamba",
-        "2D selective scan over the patch grid, attention pooling over tissue",
-        "Zhang et al., CVPR 2025, arXiv 2412.00678",
-    ),
     "abmil": ModelEntry(
         "wsi2dmamba.models.abmil",
         "GatedAttentionMIL",
@@ -52,6 +46,12 @@ MODELS: dict[str, ModelEntry] = {
         "wsi2dmamba.models.mean",
         "MeanPooling",
         "mean of the projected patches; the floor every model must beat",
+        "—",
+    ),
+    "max": ModelEntry(
+        "wsi2dmamba.models.max",
+        "MaxPooling",
+        "strongest patch of every channel",
         "—",
     ),
 }

@@ -1,0 +1,232 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.fabricate import corrupt_jpeg_tile
+from tests.features.tiled import tiled_slides, tiles_of
+from wsi2dmamba.cli import app
+from wsi2dmamba.core.errors import InputError
+from wsi2dmamba.features.config import ExtractConfig
+from wsi2dmamba.features.encoders import load_encoder
+from wsi2dmamba.features.extract import extract_slides
+from wsi2dmamba.features.store import read_features
+from wsi2dmamba.slides.tilefile import read_tile_file, write_tile_file
+
+
+def config(tiles: Path, out: Path, **changes: object) -> ExtractConfig:
+    return ExtractConfig(tiles=tiles, out=out, **{"workers": 0, "devices": ("cpu",), **changes})
+
+
+def by_slide(out: Path, encoder: str = "texture") -> pd.DataFrame:
+    return pd.read_csv(out / encoder / "features.csv", keep_default_na=False).set_index("slide_id")
+
+
+def test_features_are_the_encoder_of_the_patches_in_the_order_of_the_tile_file(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b (copy).v2"])
+    report = extract_slides(config(tiles, tmp_path / "out"))
+    assert [row.status for row in report.rows] == ["done", "done"]
+    for name in ("a", "b (copy).v2"):
+        file = read_features(tmp_path / "out" / "texture" / f"{name}.h5")
+        have = read_tile_file(tiles / "tiles" / f"{name}.h5")
+        np.testing.assert_array_equal(file.tiles.coords, have.coords)
+        np.testing.assert_array_equal(file.tiles.grid, have.grid)
+        assert file.tiles.geometry == have.geometry and file.tiles.stamp == have.stamp
+        assert (file.encoder, file.features.dtype) == ("texture", np.float32)
+    openslide = pytest.importorskip("openslide")
+    slide = openslide.OpenSlide(tmp_path / "slides" / "a.svs")
+    pixels = [np.asarray(slide.read_region((x, y), 0, (64, 64)).convert("RGB")) for x, y in have.coords[:5].tolist()]
+    features = read_features(tmp_path / "out" / "texture" / "a.h5").features[:5]
+    expected = load_encoder("texture").encode(torch.from_numpy(np.stack(pixels)))
+    np.testing.assert_allclose(features, expected.numpy(), atol=0.05)
+
+
+def test_reading_processes_give_the_same_bytes_as_one_process(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b", "c"])
+    extract_slides(config(tiles, tmp_path / "one"))
+    extract_slides(config(tiles, tmp_path / "many", workers=2))
+    for path in (tmp_path / "one" / "texture").glob("*.h5"):
+        assert path.read_bytes() == (tmp_path / "many" / "texture" / path.name).read_bytes()
+
+
+def test_pixels_through_shared_memory_give_the_same_bytes(tmp_path: Path) -> None:
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3))
+
+    torch.jit.script(Net()).save(tmp_path / "net.pt")
+    tiles = tiled_slides(tmp_path, ["a", "b"])
+    spec = f"torchscript:{tmp_path / 'net.pt'}"
+    extract_slides(config(tiles, tmp_path / "one", encoder=spec))
+    extract_slides(config(tiles, tmp_path / "many", encoder=spec, workers=2, batch_size=7))
+    one, many = (read_features(tmp_path / name / "net" / "b.h5").features for name in ("one", "many"))
+    np.testing.assert_array_equal(one, many)
+
+
+def test_a_rerun_does_only_what_is_missing(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b"])
+    extract_slides(config(tiles, tmp_path / "out"))
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out" / "texture").glob("*.h5")}
+    kept = (tmp_path / "out" / "texture" / "a.h5").stat().st_mtime_ns
+    damaged = tmp_path / "out" / "texture" / "b.h5"
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    report = extract_slides(config(tiles, tmp_path / "out"))
+    assert {row.slide_id: row.status for row in report.rows} == {"a": "skipped", "b": "done"}
+    assert (tmp_path / "out" / "texture" / "a.h5").stat().st_mtime_ns == kept
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "texture").glob("*.h5")} == first
+
+
+def test_changed_settings_are_refused_unless_told_to_overwrite(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a"])
+    extract_slides(config(tiles, tmp_path / "out"))
+    with pytest.raises(InputError, match=r"float32.*--overwrite"):
+        extract_slides(config(tiles, tmp_path / "out", precision="bfloat16"))
+    path = tiles / "tiles" / "a.h5"
+    write_tile_file(path, tiles_of(tmp_path / "slides" / "a.svs", patch_px=32))
+    with pytest.raises(InputError, match="other tile settings"):
+        extract_slides(config(tiles, tmp_path / "out"))
+    report = extract_slides(config(tiles, tmp_path / "out", overwrite=True))
+    assert report.rows[0].status == "done"
+    assert len(read_features(tmp_path / "out" / "texture" / "a.h5")) == len(read_tile_file(path))
+
+
+def test_one_bad_slide_never_stops_the_others(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "gone", "replaced", "junk", "z"])
+    (tmp_path / "slides" / "gone.svs").unlink()
+    with (tmp_path / "slides" / "replaced.svs").open("ab") as file:
+        file.write(b"more")
+    junk = tmp_path / "slides" / "junk.svs"
+    stamp = junk.stat()
+    junk.write_bytes(b"x" * stamp.st_size)
+    os.utime(junk, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    (tiles / "tiles" / "cut.h5").write_bytes((tiles / "tiles" / "a.h5").read_bytes()[:2000])
+    result = CliRunner().invoke(
+        app, ["extract", "--tiles", str(tiles), "--out", str(tmp_path / "out"), "--workers", "0", "--device", "cpu"]
+    )
+    assert result.exit_code == 1
+    table = by_slide(tmp_path / "out")
+    expected = {"a": "done", "z": "done", "gone": "failed", "replaced": "failed", "junk": "failed", "cut": "failed"}
+    assert table.status.to_dict() == expected
+    assert "replaced since it was tiled" in table.message["replaced"]
+    assert "--slides" in table.message["gone"]
+    assert not table.message.str.contains("\n").any()
+
+
+def test_slides_that_moved_are_found(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a"])
+    (tmp_path / "slides").rename(tmp_path / "elsewhere")
+    report = extract_slides(config(tiles, tmp_path / "out", slides=tmp_path / "elsewhere"))
+    assert report.rows[0].status == "done"
+
+
+@pytest.mark.parametrize("make", ["absent", "empty"])
+def test_a_folder_without_tile_files_is_one_line_and_exit_2(tmp_path: Path, make: str) -> None:
+    folder = tmp_path / make
+    if make == "empty":
+        folder.mkdir()
+    command = [sys.executable, "-m", "wsi2dmamba", "extract", "--tiles", str(folder), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "wsi2dmamba tile" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_slide_without_tissue_is_empty_not_failed(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a"])
+    path = tiles / "tiles" / "a.h5"
+    full = read_tile_file(path)
+    none = type(full)(full.coords[:0], full.grid[:0], full.tissue[:0], full.geometry, full.stamp, full.settings)
+    write_tile_file(path, none)
+    report = extract_slides(config(tiles, tmp_path / "out"))
+    assert report.rows[0].status == "empty"
+    assert not (tmp_path / "out" / "texture" / "a.h5").exists()
+
+
+def test_nan_features_fail_their_slide(tmp_path: Path) -> None:
+    class Nan(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) / (x.mean((2, 3)) - x.mean((2, 3)))
+
+    torch.jit.script(Nan()).save(tmp_path / "nan.pt")
+    tiles = tiled_slides(tmp_path, ["a"])
+    report = extract_slides(config(tiles, tmp_path / "out", encoder=f"torchscript:{tmp_path / 'nan.pt'}"))
+    assert report.failed and "NaN" in report.failed[0].message
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, [f"s{index}" for index in range(6)], size=(1024, 768))
+    extract_slides(config(tiles, tmp_path / "calm"))
+    calm = {path.name: path.read_bytes() for path in (tmp_path / "calm" / "texture").glob("*.h5")}
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "wsi2dmamba", "extract", "--tiles", str(tiles), "--out", str(out)]
+    command += ["--device", "cpu", "--workers", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    for wanted in (1, 3):
+        run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while len(list((out / "texture").glob("s*.h5"))) < wanted and run.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in (out / "texture").glob("*.h5")} == calm
+    assert not [path for path in (out / "texture").iterdir() if ".partial-" in path.name]
+
+
+def test_a_worker_process_that_dies_fails_only_its_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "deadly.py"
+    module.write_text(
+        "import os, torch\n"
+        "from wsi2dmamba.features.encoders import Encoder, EncoderInfo\n"
+        "class Deadly(Encoder):\n"
+        "    cheap = True\n"
+        "    info = EncoderInfo('deadly', 1, None, None, '1')\n"
+        "    def preprocess(self, patches): return patches.float().mean((1, 2, 3), keepdim=True)[:, 0, 0]\n"
+        "    def forward(self, inputs):\n"
+        "        if (inputs < 60).any(): os._exit(9)\n"
+        "        return inputs\n"
+        "def make(): return Deadly()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    tiles = tiled_slides(tmp_path, ["a", "b", "c"])
+    from tests.fabricate import svs
+
+    dark = svs(tmp_path / "slides" / "b.svs", size=(512, 384), kind="dark")
+    write_tile_file(tiles / "tiles" / "b.h5", tiles_of(dark))
+    report = extract_slides(config(tiles, tmp_path / "out", encoder="deadly:make", workers=2))
+    assert {row.slide_id: row.status for row in report.rows} == {"a": "done", "b": "failed", "c": "done"}
+    assert "brought a process down" in report.failed[0].message
+
+
+def test_settings_of_the_run_are_in_the_file(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    tiles = tiled_slides(tmp_path, ["a"])
+    extract_slides(config(tiles, tmp_path / "out"))
+    with h5py.File(tmp_path / "out" / "texture" / "a.h5") as file:
+        assert json.loads(file.attrs["extraction"])["precision"] == "float32"
+        assert file.attrs["complete"] and file.attrs["encoder_revision"] == "texture-1"
+        assert file["features"].chunks[0] >= 256
+
+
+def test_a_damaged_tile_is_counted_or_fails_the_slide(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a"], size=(1024, 768))
+    slide = tmp_path / "slides" / "a.svs"
+    stamp = slide.stat()
+    corrupt_jpeg_tile(slide)
+    os.utime(slide, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    skipped = extract_slides(config(tiles, tmp_path / "out"))
+    assert skipped.rows[0].status == "done" and 0 < skipped.rows[0].unreadable < 192
+    assert len(read_features(tmp_path / "out" / "texture" / "a.h5")) == 192 - skipped.rows[0].unreadable
+    strict = extract_slides(config(tiles, tmp_path / "strict", on_bad_tile="fail"))
+    assert strict.failed and "--on-bad-tile" in strict.failed[0].message

@@ -1,0 +1,1 @@
+"""What several aggregators are built of: projection, pooling, lattice, blocks."""

@@ -1,0 +1,241 @@
+"""One training: one fold and one seed, from features to a model and its predictions."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsi2dmamba.cohort.folds import Fold
+from wsi2dmamba.cohort.table import Case, Cohort
+from wsi2dmamba.config import RunConfig
+from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials
+from wsi2dmamba.training.preflight import FeatureDescription
+
+if TYPE_CHECKING:
+    import lightning.pytorch as L
+
+    from wsi2dmamba.training.callbacks import EpochEnd
+    from wsi2dmamba.training.checkpoint import TrainedModel
+    from wsi2dmamba.training.data import BagStore
+
+PREDICTIONS = "predictions.csv"
+HISTORY = "history.csv"
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """Everything one training needs; it is sent to a worker process.
+
+    Attributes
+    ----------
+    config
+        The run's settings.
+    cohort, paths, features
+        Patients, slide id → feature file, and what the features are.
+    fold, seed
+        Which training this is.
+    folder
+        Where its results go.
+    threads
+        Threads of torch and numba.
+    """
+
+    config: RunConfig
+    cohort: Cohort
+    paths: dict[str, Path]
+    features: FeatureDescription
+    fold: Fold
+    seed: int
+    folder: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What came of one training.
+
+    Attributes
+    ----------
+    folder
+        Where its files are.
+    epochs, best_epoch
+        Epochs trained, and the one whose weights are kept (from 1).
+    validation_loss
+        Of the kept weights.
+    seconds
+        Wall-clock time.
+    """
+
+    folder: Path
+    epochs: int
+    best_epoch: int
+    validation_loss: float
+    seconds: float
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a training has left all its files: its predictions are written last."""
+    return (folder / PREDICTIONS).is_file()
+
+
+def fit_fold(task: FoldTask) -> FoldResult:
+    """Train one fold with one seed, or go on from its last checkpoint.
+
+    Parameters
+    ----------
+    task
+        What to train.
+
+    Raises
+    ------
+    StoreError
+        If features cannot be read or are not finite.
+    TrainingError
+        If the loss becomes infinite or NaN.
+    CheckpointError
+        If the checkpoint to go on from cannot be read.
+    """
+    started = time.monotonic()
+    _limit_threads(task.threads)
+    from wsi2dmamba.training.data import BagStore
+    from wsi2dmamba.training.quiet import quiet_lightning
+
+    remove_partials(make_folder(task.folder))
+    store = BagStore(task.paths, task.config.features)
+    cases = task.cohort.by_id()
+    with quiet_lightning():
+        trained, epochs = _train(task, cases, store)
+    trained.model.load_state_dict(epochs.weights)
+    trained.model.eval()
+    _calibrate(task, trained, cases, store)
+    _save(task, trained, epochs, cases, store)
+    return FoldResult(task.folder, len(epochs.history), epochs.best_epoch, epochs.best_loss, time.monotonic() - started)
+
+
+def _limit_threads(threads: int) -> None:
+    # Numba reads its limit when it is first imported; a worker process has not done so yet.
+    if "numba" not in sys.modules:
+        os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[TrainedModel, EpochEnd]:
+    import torch
+
+    from wsi2dmamba.models.registry import build_model
+    from wsi2dmamba.training.callbacks import EpochEnd, ResumePoint
+    from wsi2dmamba.training.checkpoint import TrainedModel
+    from wsi2dmamba.training.data import samples_of
+    from wsi2dmamba.training.loader import SampleLoader, balancing_weights
+    from wsi2dmamba.training.module import SlideModule, fold_seed
+    from wsi2dmamba.training.tasks import make_task
+
+    config = task.config.train
+    training = [cases[case_id] for case_id in task.fold.train]
+    learnt = make_task(task.config.task, task.cohort, training)
+    seed = fold_seed(task.seed, task.fold.index)
+    torch.manual_seed(seed)
+    model = build_model(task.config.model.name, task.features.dim, learnt.out_dim, task.config.model.options)
+    samples = samples_of(training, config.several_slides)
+    loader = SampleLoader(
+        samples,
+        store,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=seed,
+        weights=balancing_weights(samples) if config.balanced_sampling else None,
+        rank=int(os.environ.get("LOCAL_RANK", "0")) if config.devices > 1 else 0,
+        world=config.devices,
+    )
+    module = SlideModule(
+        model,
+        learnt,
+        config,
+        total_batches=config.epochs * loader.batches_per_epoch,
+        batches_per_epoch=loader.batches_per_epoch,
+        seed=seed,
+    )
+    validation = samples_of([cases[case_id] for case_id in task.fold.validation], config.several_slides)
+    epochs = EpochEnd(loader, validation, store, config)
+    last = task.folder / LAST
+    resume = ResumePoint(last, loader, config.accumulate, config.checkpoint_seconds)
+    trainer = _trainer(task, [epochs, resume])
+    trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    trained = TrainedModel(
+        module.model.cpu(),
+        learnt,
+        task.config.model.name,
+        task.config.model.options,
+        task.features,
+        config.several_slides,
+        task.fold.index,
+        task.seed,
+    )
+    return trained, epochs
+
+
+def _trainer(task: FoldTask, callbacks: Sequence[L.Callback]) -> L.Trainer:
+    import lightning.pytorch as L
+
+    from wsi2dmamba.training.callbacks import SafeCheckpoints
+    from wsi2dmamba.training.tracking import make_logger
+
+    config = task.config.train
+    return L.Trainer(
+        max_epochs=1,  # one long epoch; see callbacks.py
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision={"32": "32-true"}.get(config.precision, config.precision),  # type: ignore[arg-type]
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.clip_norm,
+        logger=make_logger(config.track, task.folder, task.config.name),
+        callbacks=list(callbacks),
+        plugins=[SafeCheckpoints()],
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=str(task.folder),
+    )
+
+
+def _calibrate(task: FoldTask, trained: TrainedModel, cases: dict[str, Case], store: BagStore) -> None:
+    from wsi2dmamba.training.data import samples_of
+    from wsi2dmamba.training.inference import logits_of
+
+    if trained.task.kind != "cox":
+        return
+    samples = samples_of([cases[case_id] for case_id in task.fold.train], trained.several_slides)
+    trained.task.calibrate(logits_of(trained.model, samples, store), [sample.case for sample in samples])
+
+
+def _save(task: FoldTask, trained: TrainedModel, epochs: EpochEnd, cases: dict[str, Case], store: BagStore) -> None:
+    import pandas as pd
+
+    from wsi2dmamba.training.checkpoint import save_model
+    from wsi2dmamba.training.inference import predict_cases, prediction_table
+
+    details: dict[str, Any] = {"best_epoch": epochs.best_epoch, "validation_loss": epochs.best_loss}
+    save_model(task.folder, trained, epochs.weights, details)
+    with atomic_path(task.folder / HISTORY) as partial:
+        pd.DataFrame(epochs.history).to_csv(partial, index=False)
+    tables = []
+    for split, ids in task.fold.parts():
+        chosen = [cases[case_id] for case_id in ids]
+        predicted = predict_cases(trained.model, trained.task, chosen, store, trained.several_slides)
+        truth = trained.task.truth(chosen)
+        tables.append(prediction_table(chosen, truth, predicted, fold=task.fold.index, seed=task.seed, split=split))
+    with atomic_path(task.folder / PREDICTIONS) as partial:
+        pd.concat(tables, ignore_index=True).to_csv(partial, index=False)
+    (task.folder / LAST).unlink(missing_ok=True)

@@ -1,0 +1,260 @@
+"""A run: every fold with every seed, in one folder that can be repeated and gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi2dmamba.cohort.folds import Fold
+from wsi2dmamba.cohort.matching import Matched, match_features
+from wsi2dmamba.cohort.saved import save_splits
+from wsi2dmamba.cohort.splits import make_splits, weak_spots
+from wsi2dmamba.cohort.table import Cohort, load_cohort
+from wsi2dmamba.config import RunConfig, load_config, save_config
+from wsi2dmamba.core.errors import ConfigError, TrainingError, WSI2DMambaError
+from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json
+from wsi2dmamba.core.workers import default_workers, run_tasks
+from wsi2dmamba.training.fit import PREDICTIONS, FoldResult, FoldTask, fit_fold, is_finished
+from wsi2dmamba.training.preflight import FeatureDescription, describe_features
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start: its inputs are checked and its folder is laid out.
+
+    Attributes
+    ----------
+    config
+        With absolute paths.
+    matched
+        The cohort, and its feature files.
+    features
+        What the features have in common.
+    folds
+        Who trains, validates and tests.
+    """
+
+    config: RunConfig
+    matched: Matched
+    features: FeatureDescription
+    folds: list[Fold]
+
+
+def train_run(
+    config: RunConfig, *, workers: int | None = None, overwrite: bool = False, say: Say | None = None
+) -> Path:
+    """Train every fold with every seed, and gather the predictions.
+
+    Parameters
+    ----------
+    config
+        The run's settings.
+    workers
+        Trainings at the same time; None = `train.workers`, or one per processor.
+    overwrite
+        Delete a run of other settings that is in the folder.
+    say
+        Where lines about the progress go; None = nowhere.
+
+    Returns
+    -------
+    Path
+        The run folder. A finished run of the same settings and inputs is left as it is.
+
+    Raises
+    ------
+    WSI2DMambaError
+        For any input that cannot be used, and if a fold fails (the others are kept).
+    """
+    return train_runs([config], workers=workers, overwrite=overwrite, say=say)[0]
+
+
+def train_runs(
+    configs: Sequence[RunConfig], *, workers: int | None = None, overwrite: bool = False, say: Say | None = None
+) -> list[Path]:
+    """Train several runs with one set of worker processes; see `train_run`."""
+    say = say or (lambda line: None)
+    prepared = [prepare_run(config, overwrite=overwrite, say=say) for config in configs]
+    everything = [(one, fold, seed) for one in prepared for fold in one.folds for seed in one.config.train.seeds]
+    asked = workers or max((one.config.train.workers or 0 for one in prepared), default=0) or default_workers()
+    at_once = max(1, min(asked, len(everything)))
+    # From the whole number of trainings, not of those left: a run that goes on must not use other threads.
+    threads = max(1, default_workers() // at_once)
+    tasks = [_task(one, fold, seed, threads) for one, fold, seed in everything]
+    left = [task for task in tasks if not is_finished(task.folder)]
+    if 0 < len(left) < len(tasks):
+        say(f"{len(tasks) - len(left)} of {len(tasks)} trainings are finished already")
+    _train_all(left, at_once, say)
+    for one in prepared:
+        _gather(one, [task for task in tasks if task.config is one.config])
+    return [one.config.folder for one in prepared]
+
+
+def prepare_run(config: RunConfig, *, overwrite: bool = False, say: Say) -> Prepared:
+    """Check everything that can be checked before training, and lay out the run folder.
+
+    Raises
+    ------
+    WSI2DMambaError
+        If table, features or splits cannot be used.
+    ConfigError
+        If the folder holds a run of other settings or inputs and `overwrite` is not set.
+    """
+    from wsi2dmamba.models.registry import parse_options
+
+    config = config.with_absolute_paths()
+    parse_options(config.model.name, config.model.options)
+    cohort = load_cohort(config.cohort)
+    matched = match_features(cohort, config.features.dir)
+    features = describe_features(matched.paths, config.features)
+    folds = make_splits(matched.cohort, config.splits, config.cohort)
+    for line in report_lines(matched, folds):
+        say(line)
+    _claim_folder(config, inputs_digest(matched), overwrite)
+    prepared = Prepared(config, matched, features, folds)
+    _lay_out(prepared)
+    return prepared
+
+
+def report_lines(matched: Matched, folds: Sequence[Fold]) -> list[str]:
+    """Return what a user should know of cohort and folds before training: one line each."""
+    cohort = matched.cohort
+    slides = sum(len(case.slide_ids) for case in cohort.cases)
+    lines = [f"{len(cohort)} patients with {slides} slides, {len(folds)} folds"]
+    lines += [str(exclusion) for exclusion in cohort.exclusions]
+    lines += [f"no features for {slide}; did you mean {near}?" for slide, near in list(matched.suggestions.items())[:5]]
+    if matched.unlabelled:
+        lines.append(f"{len(matched.unlabelled)} feature files have no row in the table (e.g. {matched.unlabelled[0]})")
+    return lines + weak_spots(folds, cohort)
+
+
+def inputs_digest(matched: Matched) -> str:
+    """Return a digest of what the run learns from: patients, outcomes, and the identity of every feature file."""
+    digest = hashlib.sha256()
+    for case in matched.cohort.cases:
+        known = (case.case_id, case.slide_ids, case.label, case.time, case.event, case.target)
+        digest.update(json.dumps(known).encode())
+    for slide_id, path in sorted(matched.paths.items()):
+        stat = path.stat()
+        digest.update(f"{slide_id} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def cohort_summary(cohort: Cohort, unlabelled: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the cohort as JSON values for the report: numbers, classes or events, and the flow of exclusions."""
+    summary: dict[str, Any] = {
+        "patients": len(cohort),
+        "slides": sum(len(case.slide_ids) for case in cohort.cases),
+        "patients_with_several_slides": sum(len(case.slide_ids) > 1 for case in cohort.cases),
+        "unlabelled_features": list(unlabelled),
+        "exclusions": [{"reason": one.reason, "unit": one.unit, "ids": list(one.ids)} for one in cohort.exclusions],
+    }
+    if "label" in cohort.outcomes:
+        labels = [case.label for case in cohort.cases]
+        summary["classes"] = {name: labels.count(index) for index, name in enumerate(cohort.class_names)}
+    if "survival" in cohort.outcomes:
+        summary["events"] = sum(bool(case.event) for case in cohort.cases)
+        summary["censored"] = sum(not case.event for case in cohort.cases)
+    return summary
+
+
+def _claim_folder(config: RunConfig, digest: str, overwrite: bool) -> None:
+    folder = config.folder
+    state = folder / "inputs.json"
+    if not (folder / "config.yaml").is_file():
+        return
+    difference = _difference(config, folder, digest)
+    if not difference:
+        return
+    if not overwrite:
+        raise ConfigError(f"{folder} holds a run with {difference}; use --overwrite, or another name")
+    for old in folder.glob("fold-*"):
+        shutil.rmtree(old)
+    shutil.rmtree(folder / "eval", ignore_errors=True)
+    for old in (folder / PREDICTIONS, folder / "splits.csv", folder / "config.yaml", state):
+        old.unlink(missing_ok=True)
+
+
+def _difference(config: RunConfig, folder: Path, digest: str) -> str:
+    try:
+        earlier = load_config(folder / "config.yaml").identity()
+    except WSI2DMambaError:
+        return "settings that this version cannot read"
+    now = config.identity()
+    if earlier != now:
+        keys = [
+            f"{section}.{key}" if isinstance(now[section], dict) else section
+            for section in now
+            for key in (now[section] if isinstance(now[section], dict) else [section])
+            if isinstance(now[section], dict) and now[section].get(key) != (earlier.get(section) or {}).get(key)
+        ]
+        return f"other settings ({', '.join(keys) or 'model options'})"
+    state = folder / "inputs.json"
+    if state.is_file() and json.loads(state.read_text(encoding="utf-8")).get("digest") != digest:
+        return "another cohort table or other features (they have changed since)"
+    return ""
+
+
+def _lay_out(prepared: Prepared) -> None:
+    from wsi2dmamba.training.environment import describe_environment
+
+    folder = make_folder(prepared.config.folder)
+    remove_partials(folder)
+    write_json(folder / "inputs.json", {"digest": inputs_digest(prepared.matched)})
+    write_json(folder / "cohort.json", cohort_summary(prepared.matched.cohort, prepared.matched.unlabelled))
+    write_json(folder / "environment.json", describe_environment())
+    save_splits(folder / "splits.csv", prepared.folds)
+    save_config(folder / "config.yaml", prepared.config)
+
+
+def _task(prepared: Prepared, fold: Fold, seed: int, threads: int) -> FoldTask:
+    config = prepared.config
+    name = f"fold-{fold.index}" + (f"-seed-{seed}" if len(config.train.seeds) > 1 else "")
+    wanted = {case_id for _, ids in fold.parts() for case_id in ids}
+    slides = {slide for case in prepared.matched.cohort.cases if case.case_id in wanted for slide in case.slide_ids}
+    paths = {slide: path for slide, path in prepared.matched.paths.items() if slide in slides}
+    cohort = prepared.matched.cohort
+    return FoldTask(config, cohort, paths, prepared.features, fold, seed, config.folder / name, threads)
+
+
+def _train_all(tasks: Sequence[FoldTask], workers: int, say: Say) -> None:
+    failed: list[tuple[FoldTask, BaseException]] = []
+    for done, outcome in enumerate(run_tasks(fit_fold, tasks, workers), start=1):
+        label = f"{outcome.task.config.name} {outcome.task.folder.name}"
+        if outcome.error is not None:
+            failed.append((outcome.task, outcome.error))
+            say(f"[{done}/{len(tasks)}] {label}: {' '.join(str(outcome.error).split())}")
+        elif outcome.value is not None:
+            say(f"[{done}/{len(tasks)}] {label}: {_result_line(outcome.value)}")
+    if not failed:
+        return
+    task, error = failed[0]
+    others = f" ({len(failed)} trainings failed; the others are kept)" if len(tasks) > 1 else ""
+    if isinstance(error, WSI2DMambaError):
+        raise type(error)(f"{error}{others}") from error
+    raise TrainingError(f"{task.config.name} {task.folder.name} failed: {error!r}{others}") from error
+
+
+def _result_line(result: FoldResult) -> str:
+    return (
+        f"{result.epochs} epochs in {result.seconds:.0f} s, best epoch {result.best_epoch}, "
+        f"validation loss {result.validation_loss:.4f}"
+    )
+
+
+def _gather(prepared: Prepared, tasks: Sequence[FoldTask]) -> None:
+    import pandas as pd
+
+    final = prepared.config.folder / PREDICTIONS
+    if final.is_file() and all(final.stat().st_mtime >= (t.folder / PREDICTIONS).stat().st_mtime for t in tasks):
+        return
+    tables = [pd.read_csv(task.folder / PREDICTIONS, dtype=str, keep_default_na=False) for task in tasks]
+    with atomic_path(final) as partial:
+        pd.concat(tables, ignore_index=True).to_csv(partial, index=False)
