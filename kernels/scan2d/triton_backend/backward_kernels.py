@@ -93,13 +93,13 @@ def gradient_kernel(
     batch, height, width, dim, states, channels_per_group, strips, channel_blocks, first_state,
     use_softplus, has_z, has_lengths, from_bottom, from_right, accumulate,
     g_sb, g_sd, g_sh, g_sw, u_sb, u_sd, u_sh, u_sw, t_sb, t_sd, t_sh, t_sw, z_sb, z_sd, z_sh, z_sw,
-    o_sb, o_sd, o_sh, o_sw, p_sb, p_sd, p_sh, p_sw, q_sb, q_sd, q_sh, q_sw,
+    o_sb, o_sd, o_sh, o_sw,
     a_sd, a_sn, b_sb, b_sg, b_sn, b_sh, b_sw, c_sb, c_sg, c_sn, c_sh, c_sw,
     ROWS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """All gradients of a strip; programs take strips in turn, so that workspace does not grow with the batch.
 
-    `o_`, `p_`, `q_` are the strides of du, ddelta, dz. `dbc_ptr` holds one partial sum per block of channels of
+    `o_` are the strides of du, ddelta and dz: one set of addresses for three arrays saves registers. `dbc_ptr` holds one partial sum per block of channels of
     dB, then of dC; `dparam_ptr` one per strip and item of dA, dD and dbias.
     """
     tile: tl.constexpr = ROWS * STATES * CHANNELS
@@ -142,9 +142,7 @@ def gradient_kernel(
         t_at = delta_ptr + item * t_sb + i[:, None] * t_sh + channel[None, :] * t_sd
         g_at = dout_ptr + item * g_sb + i[:, None] * g_sh + channel[None, :] * g_sd
         z_at = z_ptr + item * z_sb + i[:, None] * z_sh + channel[None, :] * z_sd
-        du_at = du_ptr + item * o_sb + i[:, None] * o_sh + channel[None, :] * o_sd
-        dt_at = ddelta_ptr + item * p_sb + i[:, None] * p_sh + channel[None, :] * p_sd
-        dz_at = dz_ptr + item * q_sb + i[:, None] * q_sh + channel[None, :] * q_sd
+        out_offset = item * o_sb + i[:, None] * o_sh + channel[None, :] * o_sd
         b_at = b_ptr + item * b_sb + group * b_sg + i[:, None] * b_sh + state[None, :] * b_sn
         c_at = c_ptr + item * c_sb + group * c_sg + i[:, None] * c_sh + state[None, :] * c_sn
         edge_offset = state[:, None] * dim + channel[None, :]
@@ -203,31 +201,32 @@ def gradient_kernel(
                     dy = dout * z * s
                     dy_dz = dout * s * (1.0 + z * (1.0 - s))
 
-                # Forward states of this column: a·g[j-1], then h and a·h[i-1].
+                # Adjoint states of this column: λ up the rows, then μ from the right.
                 a = tl.exp2(step[:, None, :] * rate2[None, :, :])
-                ag = a * tl.load(chunk_at + (k - first) * tile)
                 edge_here = wide(k) * states * dim
-                h_above = tl.load(h_edge + edge_here, mask=state_mask & (strip > 0), other=0.0)
-                x = ag + (step * u)[:, None, :] * b[:, :, None]
-                h, ah, _ = walk_down(a, x, h_above, row_axis, ROWS)
-                d_c = tl.sum(dy[:, None, :] * h, axis=2)
-                if has_z != 0:
-                    dz = dy_dz * (tl.sum(h * c[:, :, None], axis=1) + skip[None, :] * u)
-                    if accumulate != 0:
-                        dz += tl.load(dz_at + j * q_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                    tl.store(dz_at + j * q_sw, dz.to(dz_ptr.dtype.element_ty), mask=cell_ok)
-
-                # Adjoint states: λ up the column, then μ from the right.
                 p_below = tl.load(p_edge + edge_here, mask=state_mask & below_ok, other=0.0)
                 lam = walk_up(a, dy[:, None, :] * c[:, :, None], p_below, row_axis, ROWS)
                 mu = lam + r
                 r = a * mu
-
-                w = lam * ah + mu * ag
-                d_rate += tl.sum(w * step[:, None, :], axis=0)
-                d_input = tl.sum(mu * b[:, :, None], axis=1)
-                d_step = tl.sum(w * rate[None, :, :], axis=1) + u * d_input
                 d_b = tl.sum(mu * (step * u)[:, None, :], axis=2)
+                tl.store(dbc_at + j * states, d_b, mask=in_ok)
+                d_input = tl.sum(mu * b[:, :, None], axis=1)
+
+                # Forward states: a·g[j-1], then h and a·h[i-1]; w = ∂loss/∂(log a).
+                ag = a * tl.load(chunk_at + (k - first) * tile)
+                w = mu * ag
+                h_above = tl.load(h_edge + edge_here, mask=state_mask & (strip > 0), other=0.0)
+                h, ah, _ = walk_down(a, ag + (step * u)[:, None, :] * b[:, :, None], h_above, row_axis, ROWS)
+                d_c = tl.sum(dy[:, None, :] * h, axis=2)
+                tl.store(dbc_at + dc_offset + j * states, d_c, mask=in_ok)
+                if has_z != 0:
+                    dz = dy_dz * (tl.sum(h * c[:, :, None], axis=1) + skip[None, :] * u)
+                    if accumulate != 0:
+                        dz += tl.load(dz_ptr + out_offset + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
+                    tl.store(dz_ptr + out_offset + j * o_sw, dz.to(dz_ptr.dtype.element_ty), mask=cell_ok)
+                w += lam * ah
+                d_rate += tl.sum(w * step[:, None, :], axis=0)
+                d_step = tl.sum(w * rate[None, :, :], axis=1) + u * d_input
                 d_raw = d_step
                 if use_softplus != 0:
                     d_raw = d_step * sigmoid(raw)
@@ -236,12 +235,10 @@ def gradient_kernel(
                 d_skip += tl.sum(dy * u, axis=0)
                 d_bias += tl.sum(d_raw, axis=0)
                 if accumulate != 0:
-                    du += tl.load(du_at + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                    d_raw += tl.load(dt_at + j * p_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                tl.store(du_at + j * o_sw, du.to(du_ptr.dtype.element_ty), mask=cell_ok)
-                tl.store(dt_at + j * p_sw, d_raw.to(ddelta_ptr.dtype.element_ty), mask=cell_ok)
-                tl.store(dbc_at + j * states, d_b, mask=in_ok)
-                tl.store(dbc_at + dc_offset + j * states, d_c, mask=in_ok)
+                    du += tl.load(du_ptr + out_offset + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
+                    d_raw += tl.load(ddelta_ptr + out_offset + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
+                tl.store(du_ptr + out_offset + j * o_sw, du.to(du_ptr.dtype.element_ty), mask=cell_ok)
+                tl.store(ddelta_ptr + out_offset + j * o_sw, d_raw.to(ddelta_ptr.dtype.element_ty), mask=cell_ok)
             tl.debug_barrier()
 
         # dA, then dD, then dbias of this strip: (states + 2, dim) numbers.
@@ -273,9 +270,9 @@ def sum_partials_kernel(
         # One half of the programs for dB, the other for dC.
         half = dbc_programs // 2
         which = tl.program_id(0) // half
-        total = wide(items) * groups * cells
+        outputs = wide(items) * groups * cells
         at = wide(tl.program_id(0) % half) * LANES + lane
-        ok = at < total
+        ok = at < outputs
         inside = at % cells
         group = (at // cells) % groups
         item = at // (wide(cells) * groups)
@@ -292,17 +289,17 @@ def sum_partials_kernel(
             tl.store(dc_ptr + at, acc.to(dc_ptr.dtype.element_ty), mask=ok)
     else:
         size = (states + 2) * dim
-        at = (tl.program_id(0) - dbc_programs) * LANES + lane
-        ok = at < size
-        acc = tl.zeros((LANES,), tl.float32)
-        for first in range(0, param_parts, TERMS):
-            part = first + term
-            part_ok = (part < param_parts)[:, None] & ok[None, :]
-            offset = part[:, None].to(tl.int64) * size + at[None, :]
-            acc += tl.sum(tl.load(dparam_ptr + offset, mask=part_ok, other=0.0), axis=0)
-        state, channel = at // dim, at % dim
-        tl.store(da_ptr + channel * states + state, acc.to(da_ptr.dtype.element_ty), mask=ok & (state < states))
-        skip_ok = ok & (state == states) & (has_skip != 0)
-        tl.store(dskip_ptr + channel, acc.to(dskip_ptr.dtype.element_ty), mask=skip_ok)
-        bias_ok = ok & (state == states + 1) & (has_bias != 0)
-        tl.store(dbias_ptr + channel, acc.to(dbias_ptr.dtype.element_ty), mask=bias_ok)
+        place = wide(tl.program_id(0) - dbc_programs) * LANES + lane
+        place_ok = place < size
+        total_sum = tl.zeros((LANES,), tl.float32)
+        for first_part in range(0, param_parts, TERMS):
+            part = first_part + term
+            term_ok = (part < param_parts)[:, None] & place_ok[None, :]
+            part_at = part[:, None].to(tl.int64) * size + place[None, :]
+            total_sum += tl.sum(tl.load(dparam_ptr + part_at, mask=term_ok, other=0.0), axis=0)
+        state, channel = place // dim, place % dim
+        tl.store(da_ptr + channel * states + state, total_sum.to(da_ptr.dtype.element_ty), mask=place_ok & (state < states))
+        skip_ok = place_ok & (state == states) & (has_skip != 0)
+        tl.store(dskip_ptr + channel, total_sum.to(dskip_ptr.dtype.element_ty), mask=skip_ok)
+        bias_ok = place_ok & (state == states + 1) & (has_bias != 0)
+        tl.store(dbias_ptr + channel, total_sum.to(dbias_ptr.dtype.element_ty), mask=bias_ok)

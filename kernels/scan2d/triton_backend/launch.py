@@ -98,6 +98,8 @@ def forward(
     blocks = p.channel_blocks(p.tile.forward_channels)
     chained = table.chain_strips(blocks * p.batch, p.strips, device)
     work = _allocate(u, forward_workspace(p, chained, save))
+    if lengths is not None and save:
+        work["edges"].zero_()  # columns beyond an item are never written, and saved tensors should be defined
     out = p.fresh(u)
     if out.numel():
         target = p.per_cell(work["out"].permute(0, 3, 1, 2)) if p.launches > 1 else p.swapped(out)
@@ -174,7 +176,8 @@ def backward(
     if lengths is not None:
         for name in {"input_parts", "du", "ddelta", "dz"} & set(work):
             work[name].zero_()
-    grads = {"du": p.fresh(u), "ddelta": p.fresh(delta), "dz": p.fresh(u if z is None else z)}
+    kinds = {"du": u.dtype, "ddelta": delta.dtype, "dz": u.dtype if z is None else z.dtype}
+    grads = {name: p.fresh(u, dtype) for name, dtype in kinds.items()}
     turned_size = (p.batch, p.groups, p.height, p.width, p.states)
     dB, dC = B.new_empty(turned_size), C.new_empty(turned_size)
     dA = torch.zeros(A.shape, dtype=A.dtype, device=A.device)
@@ -243,7 +246,7 @@ def _launch_gradients(
         p.batch, p.height, p.width, p.dim, p.states, p.channels_per_group, p.strips, blocks, first_state,
         p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, int(first_state > 0),
         *dout.stride(), *p.u.stride(), *p.delta.stride(), *p.z.stride(),
-        *du.stride(), *ddelta.stride(), *dz.stride(), *p.A.stride(), *p.B.stride(), *p.C.stride(),
+        *du.stride(), *p.A.stride(), *p.B.stride(), *p.C.stride(),
         ROWS=p.tile.rows, STATES=p.tile.states, CHANNELS=p.tile.backward_channels, CHUNK=p.tile.chunk,
         num_warps=p.tile.backward_warps, num_stages=1,
     )  # fmt: skip

@@ -67,9 +67,10 @@ class Problem:
         assert x.shape == self.u.shape
         return x
 
-    def fresh(self, like: Tensor) -> Tensor:
+    def fresh(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return an output like `like`; zero if some cells of a ragged batch are never written."""
-        return torch.zeros_like(like) if self.ragged else torch.empty_like(like)
+        make = torch.zeros_like if self.ragged else torch.empty_like
+        return make(like, dtype=dtype)
 
 
 @functools.lru_cache(maxsize=32)
