@@ -6,7 +6,7 @@ Device memory beyond inputs, outputs and gradients, in bytes (b items, S = ⌈H/
 - forward: boundary states 4·b·(S-1)·W·N·dim (only one row of them, 4·b·W·N·dim, if programs chain strips
   and nothing is saved) and sums of Δ 4·b·(S-1)·W·dim (none if chained);
 - backward: adjoint boundaries 4·b·(S-1)·W·N·dim, partial sums of dB and dC 8·b·H·W·N·P, of dA, dD and dbias
-  4·b·S·(N+2)·dim, and 4·8·16·16·(16 + ⌈W/16⌉) for each of at most 8·M programs;
+  4·b·S·(N+2)·dim, and 4·8·16·16·(16 + ⌈W/16⌉) for each of at most 4·M programs;
 - if N > 16, float32 copies of out, du, ddelta and dz that the launches add into.
 
 `forward_workspace` and `backward_workspace` say the same as code, and allocate by it.
