@@ -52,7 +52,9 @@ def measure_device() -> Device:
     target = torch.empty_like(source)
     seconds = _median_seconds(lambda: target.copy_(source), 20)
     properties = torch.cuda.get_device_properties(0)
-    clock_hz = 1e6 * max(torch.cuda.clock_rate(), 1) if _has_clock() else 1e3 * getattr(properties, "clock_rate", 1.755e6)
+    clock_hz = (
+        1e6 * max(torch.cuda.clock_rate(), 1) if _has_clock() else 1e3 * getattr(properties, "clock_rate", 1.755e6)
+    )
     rate = properties.multi_processor_count * EXPONENTIALS_PER_CLOCK * clock_hz
     return Device(2 * source.numel() * 4 / seconds, rate)
 

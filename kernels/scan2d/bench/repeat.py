@@ -16,7 +16,8 @@ _LARGE = [*_SMALL, ((1, 256, 200, 200), 16), ((2, 256, 56, 61), 16), ((1, 64, 1,
 
 def _once(tensors: list[torch.Tensor], start: str) -> list[torch.Tensor]:
     leaves = [x.detach().clone().requires_grad_() for x in tensors]
-    out = selective_scan_2d(*leaves, delta_softplus=True, start=start, backend="triton")
+    u, delta, A, B, C, D, z, bias = leaves
+    out = selective_scan_2d(u, delta, A, B, C, D, z, bias, True, start=start, backend="triton")
     return [out.detach(), *torch.autograd.grad(out.square().mean(), leaves)]
 
 

@@ -27,7 +27,13 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SCAN2D_TRITON_CHAIN", "0")
     monkeypatch.setattr(table, "TILE_16", SMALL)
     monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=2))
-    for name, size in (("CARRY_STRIPS", 2), ("CARRY_STATES", 2), ("CARRY_CHANNELS", 4), ("SUM_TERMS", 2), ("SUM_LANES", 8)):
+    for name, size in (
+        ("CARRY_STRIPS", 2),
+        ("CARRY_STATES", 2),
+        ("CARRY_CHANNELS", 4),
+        ("SUM_TERMS", 2),
+        ("SUM_LANES", 8),
+    ):
         monkeypatch.setattr(table, name, size)
     # Fewer programs than work: each takes several strips through one workspace.
     monkeypatch.setattr(table, "gradient_programs", lambda work, device: max(1, min(work, 3)))

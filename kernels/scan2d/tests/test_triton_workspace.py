@@ -53,7 +53,9 @@ def test_workspace_of_the_walks_does_not_grow_with_the_batch() -> None:
     assert programs[0] == programs[1] == 4 * 132
 
 
-@pytest.mark.parametrize(("batch", "side", "chained"), [(1, 14, True), (1, 56, False), (1, 200, False), (64, 200, True)])
+@pytest.mark.parametrize(
+    ("batch", "side", "chained"), [(1, 14, True), (1, 56, False), (1, 200, False), (64, 200, True)]
+)
 def test_launch_choice(batch: int, side: int, chained: bool) -> None:
     p = problem(batch, side)
     warps = batch * p.channel_blocks(p.tile.forward_channels)

@@ -37,7 +37,16 @@ _KERNELS: dict[str, Any] = {
     "sum_partials": backward_kernels.sum_partials_kernel,
 }
 # Pointers that are float32 whatever the inputs are.
-_FLOAT32 = {"edge_ptr", "h_edge_ptr", "p_edge_ptr", "step_sum_ptr", "dbc_ptr", "dparam_ptr", "checkpoint_ptr", "chunk_ptr"}
+_FLOAT32 = {
+    "edge_ptr",
+    "h_edge_ptr",
+    "p_edge_ptr",
+    "step_sum_ptr",
+    "dbc_ptr",
+    "dparam_ptr",
+    "checkpoint_ptr",
+    "chunk_ptr",
+}
 # A, D and the bias stay float32 in mixed precision.
 _PARAMETERS = {"a_ptr", "skip_ptr", "bias_ptr", "da_ptr", "dskip_ptr", "dbias_ptr"}
 
@@ -106,7 +115,9 @@ def cost(compiled: Any, target: str) -> Cost:
     shared = int(compiled.metadata.shared)
     if TARGETS[target][0] == "hip":
         text = compiled.asm["amdgcn"]
-        spilled = _number(r"\.vgpr_spill_count:\s+(\d+)", text) + _number(r"\.private_segment_fixed_size:\s+(\d+)", text)
+        spilled = _number(r"\.vgpr_spill_count:\s+(\d+)", text) + _number(
+            r"\.private_segment_fixed_size:\s+(\d+)", text
+        )
         return Cost(_number(r"\.vgpr_count:\s+(\d+)", text), spilled, shared)
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.TemporaryDirectory() as folder:

@@ -298,7 +298,9 @@ def sum_partials_kernel(
             part_at = part[:, None].to(tl.int64) * size + place[None, :]
             total_sum += tl.sum(tl.load(dparam_ptr + part_at, mask=term_ok, other=0.0), axis=0)
         state, channel = place // dim, place % dim
-        tl.store(da_ptr + channel * states + state, total_sum.to(da_ptr.dtype.element_ty), mask=place_ok & (state < states))
+        tl.store(
+            da_ptr + channel * states + state, total_sum.to(da_ptr.dtype.element_ty), mask=place_ok & (state < states)
+        )
         skip_ok = place_ok & (state == states) & (has_skip != 0)
         tl.store(dskip_ptr + channel, total_sum.to(dskip_ptr.dtype.element_ty), mask=skip_ok)
         bias_ok = place_ok & (state == states + 1) & (has_bias != 0)

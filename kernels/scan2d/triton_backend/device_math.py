@@ -5,7 +5,6 @@ has channels, states) lie across lanes and warps, rows lie in registers. A walk 
 inside each thread: `pick_row` and the selects of `walk_down` and `walk_up` compile to nothing.
 """
 
-# ruff: noqa: D103 - device functions; their one-line purpose is in the comment above each
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
 import inspect
 from collections.abc import Callable

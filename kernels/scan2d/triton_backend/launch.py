@@ -47,7 +47,7 @@ def forward_workspace(problem: Problem, chained: bool, save: bool) -> dict[str, 
     """Return the shapes of the float32 arrays that the forward allocates besides the output."""
     p = problem
     edge_rows = p.strips - 1 if save or not chained else min(1, p.strips - 1)
-    sizes = {"edges": (p.batch, edge_rows, p.width, p.states, p.dim)}
+    sizes: dict[str, tuple[int, ...]] = {"edges": (p.batch, edge_rows, p.width, p.states, p.dim)}
     if not chained:
         sizes["step_sums"] = (p.batch, p.strips - 1, p.width, p.dim)
     if p.launches > 1:

@@ -1,7 +1,8 @@
 """Launch choices: which tile, how many strips a program takes, how many programs hold workspace.
 
-Programs are small (one to four warps); the tile sizes below are few, so that the first call compiles little and every shipped variant is compiled ahead of time in the tests. The numbers are
-**predicted** from the cost model in docs/operator.md, not measured: no GPU was at hand when they were set.
+Programs are small (one to four warps); the tile sizes below are few, so that the first call compiles little and
+every shipped variant is compiled ahead of time in the tests. The numbers are **predicted** from the cost model in
+docs/operator.md, not measured: no GPU was at hand when they were set.
 """
 
 from __future__ import annotations
