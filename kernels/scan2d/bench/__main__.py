@@ -13,9 +13,7 @@ from scan2d import available_backends
 from scan2d.bench.machine import describe_machine
 from scan2d.bench.measure import Row, Setting, exp_yardstick, measure
 
-_HEADER = (
-    "grid       dtype      yardstick          forward    /yard   fwd+bwd    /yard   /1D scan   extra memory"
-)
+_HEADER = "grid       dtype      yardstick          forward    /yard   fwd+bwd    /yard   /1D scan   extra memory"
 
 
 def main() -> None:
@@ -34,9 +32,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     machine = describe_machine(device)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    print(
-        f"batch 1, dim {arguments.dim}, N {arguments.states}; best of {arguments.rounds}, ratios are medians"
-    )
+    print(f"batch 1, dim {arguments.dim}, N {arguments.states}; best of {arguments.rounds}, ratios are medians")
     print(_HEADER)
     rows = []
     for side in arguments.sizes:
@@ -84,12 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--backend", default="cpu", help="reference, cpu or triton (default: cpu)")
     parser.add_argument("--device", help="cpu or cuda (default: where the backend computes)")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[14, 56, 61, 200], help="sides of square grids"
-    )
-    parser.add_argument(
-        "--batches", type=int, nargs="+", default=[1], help="batch sizes, on a GPU only (default: 1)"
-    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[14, 56, 61, 200], help="sides of square grids")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1], help="batch sizes, on a GPU only (default: 1)")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], help="torch dtype names")
     parser.add_argument("--dim", type=int, default=256, help="channels (default: 256)")
     parser.add_argument("--states", type=int, default=16, help="N (default: 16)")
