@@ -41,9 +41,7 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor 
 class BackendModule(Protocol):
     """The three functions of a backend; see the head of this file."""
 
-    def saved_shape(
-        self, batch: int, dim: int, groups: int, states: int, height: int, width: int
-    ) -> tuple[int, ...]:
+    def saved_shape(self, batch: int, dim: int, groups: int, states: int, height: int, width: int) -> tuple[int, ...]:
         """Return the shape of the boundary states that `forward` saves."""
 
     def forward(

@@ -166,8 +166,7 @@ def _differentiate(ctx: Any, dout: Tensor, _dsaved: Tensor) -> tuple[Tensor | No
     gradients = torch.ops.scan2d.selective_scan_backward(dout, *tensors, saved, lengths, *ctx.options)
     wanted = ctx.needs_input_grad[:8]
     of_tensors = [
-        grad if x is not None and want else None
-        for grad, x, want in zip(gradients, tensors, wanted, strict=True)
+        grad if x is not None and want else None for grad, x, want in zip(gradients, tensors, wanted, strict=True)
     ]
     return (*of_tensors, None, None, None, None, None)
 

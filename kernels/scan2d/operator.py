@@ -207,9 +207,7 @@ def _with_groups(name: str, tensor: Tensor) -> Tensor:
 
 def _check_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
     if tensor is not None and tuple(tensor.shape) != shape:
-        raise InvalidArgumentError(
-            f"{name} must have shape {shape} to fit u and A, not {tuple(tensor.shape)}"
-        )
+        raise InvalidArgumentError(f"{name} must have shape {shape} to fit u and A, not {tuple(tensor.shape)}")
 
 
 def _check_dtypes_and_devices(tensors: dict[str, Tensor | None], device: torch.device) -> None:
@@ -217,13 +215,9 @@ def _check_dtypes_and_devices(tensors: dict[str, Tensor | None], device: torch.d
         if tensor is None:
             continue
         if tensor.dtype not in _DTYPES:
-            raise InvalidArgumentError(
-                f"{name} must be float32, float16, bfloat16 or float64, not {tensor.dtype}"
-            )
+            raise InvalidArgumentError(f"{name} must be float32, float16, bfloat16 or float64, not {tensor.dtype}")
         if tensor.device != device:
-            raise InvalidArgumentError(
-                f"{name} is on {tensor.device} and u on {device}; put them on one device"
-            )
+            raise InvalidArgumentError(f"{name} is on {tensor.device} and u on {device}; put them on one device")
 
 
 def _checked_lengths(lengths: Tensor | None, u: Tensor) -> Tensor | None:

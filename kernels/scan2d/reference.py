@@ -98,9 +98,7 @@ def backward(
             _item(x, index, rows, columns, start) for x in (dout, u, delta, B, C)
         )
         z_item = None if z is None else _item(z, index, rows, columns, start)
-        grads = _item_gradients(
-            dout_item, u_item, delta_item, B_item, C_item, z_item, A, D, delta_bias, delta_softplus
-        )
+        grads = _item_gradients(dout_item, u_item, delta_item, B_item, C_item, z_item, A, D, delta_bias, delta_softplus)
         per_cell = ((du, 0), (ddelta, 1), (dB, 2), (dC, 3), (dz, 4))
         for total, which in per_cell:
             if total is not None:

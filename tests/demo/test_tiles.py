@@ -42,7 +42,7 @@ def test_bank_is_drawn_once_and_opens_with_its_roles(tmp_path):
     draw_tiles(tmp_path, per_kind=2, seed=1, workers=1, side_px=64)
     assert set(tmp_path.rglob("*.png")) == set(first)
     bank = open_tiles(tmp_path)
-    assert bank.roles == ("tumour", "stroma", "infiltrate", "fat", "necrosis")
+    assert bank.roles == ("tumour", "infiltrate", "stroma", "fat", "necrosis")
     assert bank.load("tumour", 1, 64).shape == (64, 64, 3)
 
 
@@ -50,11 +50,11 @@ def test_roles_by_order_by_name_and_by_option(tmp_path):
     by_order = open_tiles(_classes(tmp_path / "a", "adeno", "normal", "squamous"))
     assert {role: files[0].parent.name for role, files in by_order.files.items()} == {
         "tumour": "adeno",
-        "stroma": "normal",
-        "infiltrate": "squamous",
+        "infiltrate": "normal",
+        "stroma": "squamous",
     }
     by_name = open_tiles(_classes(tmp_path / "b", "LYM", "STR", "TUM", "ADI", "MUC"))
-    assert by_name.roles == ("tumour", "stroma", "infiltrate", "fat")
+    assert by_name.roles == ("tumour", "infiltrate", "stroma", "fat")
     told = open_tiles(tmp_path / "a", "tumour=squamous, stroma=normal,infiltrate=adeno")
     assert told.files["tumour"][0].parent.name == "squamous"
 
@@ -84,7 +84,7 @@ def test_bad_folders_are_explained(tmp_path):
 
 def test_real_patches(tmp_path):
     bank = open_tiles(shared_path("data/tiles/lc25000_lung"))
-    assert bank.roles == ("tumour", "stroma", "infiltrate")
+    assert bank.roles == ("tumour", "infiltrate", "stroma")
     assert bank.load("tumour", 0, 224).shape == (224, 224, 3)
 
 

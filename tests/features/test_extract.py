@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -230,3 +231,51 @@ def test_a_damaged_tile_is_counted_or_fails_the_slide(tmp_path: Path) -> None:
     assert len(read_features(tmp_path / "out" / "texture" / "a.h5")) == 192 - skipped.rows[0].unreadable
     strict = extract_slides(config(tiles, tmp_path / "strict", on_bad_tile="fail"))
     assert strict.failed and "--on-bad-tile" in strict.failed[0].message
+
+
+def test_slides_staged_on_a_local_disk_give_the_same_bytes(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b", "c", "d"])
+    extract_slides(config(tiles, tmp_path / "plain"))
+    extract_slides(config(tiles, tmp_path / "staged", cache=tmp_path / "cache"))
+    for path in (tmp_path / "plain" / "texture").glob("*.h5"):
+        assert path.read_bytes() == (tmp_path / "staged" / "texture" / path.name).read_bytes()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_two_devices_share_the_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b", "c", "d"])
+    extract_slides(config(tiles, tmp_path / "one"))
+    both = [torch.device("cpu"), torch.device("cpu", 0)]
+    monkeypatch.setattr("wsi2dmamba.features.extract.resolve_devices", lambda names: both)
+    report = extract_slides(config(tiles, tmp_path / "two", devices=("0", "1")))
+    assert [row.status for row in report.rows] == ["done"] * 4
+    for path in (tmp_path / "one" / "texture").glob("*.h5"):
+        assert path.read_bytes() == (tmp_path / "two" / "texture" / path.name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_worker_killed_in_the_middle_gives_the_same_files(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    tiles = tiled_slides(tmp_path, [f"s{index}" for index in range(8)], size=(1024, 768))
+    (tiles / "tiles" / "cut.h5").write_bytes((tiles / "tiles" / "s0.h5").read_bytes()[:2000])
+    extract_slides(config(tiles, tmp_path / "here"))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        killed: list[int] = []
+
+        def kill_one() -> None:
+            folder = tmp_path / "there" / "texture"
+            while len(list(folder.glob("s*.h5"))) < 2:
+                time.sleep(0.01)
+            with distributed.Client(cluster.scheduler_address) as client:
+                killed.append(next(iter(client.run(os.getpid).values())))
+                os.kill(killed[0], signal.SIGKILL)
+
+        thread = threading.Thread(target=kill_one)
+        thread.start()
+        report = extract_slides(config(tiles, tmp_path / "there", dask=cluster.scheduler_address))
+        thread.join()
+    assert killed
+    assert {row.slide_id: row.status for row in report.rows} == {**{f"s{i}": "done" for i in range(8)}, "cut": "failed"}
+    for path in (tmp_path / "here" / "texture").glob("*.h5"):
+        assert path.read_bytes() == (tmp_path / "there" / "texture" / path.name).read_bytes()
+    assert list(by_slide(tmp_path / "there").status) == list(by_slide(tmp_path / "here").status)

@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
-from tests.fabricate import feature_cohort
+from tests.fabricate import feature_cohort, tile_file
 from tests.shared_data import shared_path
 from wsi2dmamba.cohort.config import CohortConfig
 from wsi2dmamba.cohort.matching import match_features
@@ -17,6 +19,7 @@ from wsi2dmamba.features.store import FeatureFile, read_features, write_features
 from wsi2dmamba.training.config import FeatureSource
 from wsi2dmamba.training.data import BagStore, Sample, samples_of
 from wsi2dmamba.training.loader import SampleLoader, balancing_weights
+from wsi2dmamba.training.mapped import map_blocks
 from wsi2dmamba.training.preflight import describe_features
 
 
@@ -62,9 +65,12 @@ def test_balanced_sampling_draws_classes_equally(made: tuple[list[Sample], BagSt
     assert abs(np.mean([label == 1 for label in drawn]) - 0.5) < 0.05
 
 
-def test_nothing_kept_gives_the_same_bags(made: tuple[list[Sample], BagStore]) -> None:
+@pytest.mark.parametrize("cache", ["none", "mmap"])
+def test_every_way_of_reading_gives_the_same_bags(made: tuple[list[Sample], BagStore], cache: Any) -> None:
     samples, store = made
-    fresh = BagStore(store.paths, FeatureSource(dir=store.source.dir, cache="none"))
+    fresh = BagStore(store.paths, FeatureSource(dir=store.source.dir, cache=cache))
+    for sample in samples:
+        fresh.bags(sample)
     for (_, kept), (_, read) in zip(
         (item for batch in SampleLoader(samples, store, epochs=1) for item in batch),
         (item for batch in SampleLoader(samples, fresh, epochs=1) for item in batch),
@@ -142,3 +148,20 @@ def test_real_files_of_other_tools_are_bags(kind: str) -> None:
     cells = bag.grid[:, 0] * bag.grid_shape[1] + bag.grid[:, 1]
     assert len(cells.unique()) == len(cells)
     assert bag.grid.amin(dim=0).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("rows", [1, 1024, 1025, 2500])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_mapped_files_read_as_they_were_written(tmp_path: Path, rows: int, dtype: Any) -> None:
+    grid = np.stack(np.divmod(np.arange(rows), 50), axis=1)
+    matrix = np.random.default_rng(0).standard_normal((rows, 7)).astype(dtype)
+    write_features(tmp_path / "s.h5", FeatureFile(matrix, tile_file("s", grid), "made-up", "1"))
+    blocks = map_blocks(tmp_path / "s.h5")
+    assert blocks is not None
+    np.testing.assert_array_equal(np.concatenate(blocks), matrix)
+
+
+def test_a_compressed_file_is_not_mapped(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.create_dataset("features", data=np.zeros((600, 8), np.float32), chunks=(256, 8), compression="gzip")
+    assert map_blocks(tmp_path / "s.h5") is None

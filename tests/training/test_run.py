@@ -111,6 +111,17 @@ def test_worker_processes_train_what_one_process_trains(tmp_path: Path) -> None:
     assert (one.folder / "predictions.csv").read_text() == (two.folder / "predictions.csv").read_text()
 
 
+def test_a_dask_cluster_trains_what_one_process_trains(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    (tmp_path / "cluster.yaml").write_text("cluster: local\njobs: 1\n")
+    here = quick_run(tmp_path, name="here", cases=8, train={"epochs": 1})
+    there = here.model_copy(update={"name": "there"})
+    train_run(there, dask=str(tmp_path / "cluster.yaml"))
+    train_run(here, workers=1)
+    one, two = (pd.read_csv(run.folder / "predictions.csv") for run in (here, there))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["survival", "cox", "ordinal"])
 def test_other_tasks_leave_the_columns_of_the_contract(tmp_path: Path, kind: str) -> None:
     config = quick_run(tmp_path, task=kind, cases=24, train={"epochs": 2, "batch_size": 8})

@@ -36,6 +36,10 @@ def extract(
     workers: int | None = typer.Option(None, help="Reading processes; default: from the processors; 0: none."),
     compile_: bool = typer.Option(False, "--compile", help="Compile the network with torch.compile."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Make features again that other settings made."),
+    cache: Path | None = typer.Option(None, help="Local disk that slides of a slow drive are copied to ahead of use."),
+    dask: str | None = typer.Option(
+        None, help="Dask scheduler (tcp://host:8786) or YAML of a cluster (docs/clusters.md): one task per slide."
+    ),
     on_bad_tile: str = typer.Option(
         "skip", help="skip: leave unreadable patches out and count them; fail: fail the slide."
     ),
@@ -72,6 +76,8 @@ def extract(
             workers=workers,
             compile=compile_,
             overwrite=overwrite,
+            cache=cache,
+            dask=dask,
             on_bad_tile=on_bad_tile,  # type: ignore[arg-type]
         )
     except ValidationError as error:

@@ -16,7 +16,15 @@ def train(
         [], "--set", "-s", help="Change one setting: section.key=value, e.g. train.lr=1e-4. May be repeated."
     ),
     workers: int | None = typer.Option(
-        None, "--workers", "-w", min=1, help="Trainings (folds × seeds) at the same time. Default: one per processor."
+        None,
+        "--workers",
+        "-w",
+        min=1,
+        help="Trainings (folds × seeds) at the same time. Default: one per GPU or processor.",
+    ),
+    dask: str | None = typer.Option(
+        None,
+        help="Train on a Dask cluster: tcp://host:8786, a scheduler file (.json), or a .yaml for Slurm and others.",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a run of other settings in the run folder."),
 ) -> None:
@@ -36,6 +44,8 @@ def train(
 
     run = load_config(config, settings)
     finished_before = (run.folder / "predictions.csv").is_file()
-    folder = train_run(run, workers=workers, overwrite=overwrite, say=lambda line: typer.echo(line, err=True))
+    folder = train_run(
+        run, workers=workers, dask=dask, overwrite=overwrite, say=lambda line: typer.echo(line, err=True)
+    )
     typer.echo(f"{'already finished' if finished_before and not overwrite else 'done'}: {folder}", err=True)
     typer.echo(f"next: wsi2dmamba eval {folder}", err=True)

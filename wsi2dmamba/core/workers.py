@@ -53,7 +53,7 @@ def run_tasks(
     """
     if workers <= 1 or len(tasks) <= 1:
         for task in tasks:
-            yield _run_here(function, task)
+            yield run_here(function, task)
         return
     suspects: list[Task] = []
     for outcome in _run_in_pool(function, tasks, min(workers, len(tasks))):
@@ -65,7 +65,8 @@ def run_tasks(
         yield from _run_in_pool(function, [task], 1)
 
 
-def _run_here(function: Callable[[Task], Value], task: Task) -> TaskOutcome[Task, Value]:
+def run_here(function: Callable[[Task], Value], task: Task) -> TaskOutcome[Task, Value]:
+    """Run one task in this process; its failure becomes its outcome."""
     started = time.monotonic()
     try:
         value = function(task)
@@ -89,7 +90,7 @@ def _run_in_pool(
                     exhausted = True
                     break
                 try:
-                    pending[pool.submit(_run_here, function, task)] = task
+                    pending[pool.submit(run_here, function, task)] = task
                 except BrokenProcessPool as error:
                     yield TaskOutcome(task, None, error, 0.0)
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)

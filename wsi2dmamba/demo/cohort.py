@@ -45,12 +45,12 @@ class CohortPlan:
         Mean time until a patient is lost from sight.
     """
 
-    patients: int = 64
-    side: int = 16
+    patients: int = 96
+    side: int = 14
     folds: int = 4
     two_slides_share: float = 0.25
     seed: int = 0
-    hazard_ratio: float = 25.0
+    hazard_ratio: float = 60.0
     censored_by_months: float = 60.0
 
 

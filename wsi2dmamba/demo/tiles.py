@@ -15,7 +15,7 @@ from wsi2dmamba.core.files import atomic_path, write_json
 from wsi2dmamba.core.workers import run_tasks
 from wsi2dmamba.demo.drawing import DRAWN_KINDS, draw_patch
 
-ROLES = ("tumour", "stroma", "infiltrate", "fat", "necrosis")
+ROLES = ("tumour", "infiltrate", "stroma", "fat", "necrosis")
 """What a class of patches can play in a slide; the first three are needed, the others are used where present."""
 
 _NEEDED = 3
@@ -84,8 +84,8 @@ def open_tiles(folder: Path, roles: str | None = None) -> TileBank:
     folder
         One subfolder of images per class.
     roles
-        ``"tumour=adenocarcinoma,stroma=normal,infiltrate=squamous"``. Without it, classes that are named like a
-        role play it; if none is, the classes in alphabetical order play tumour, stroma and infiltrate.
+        ``"tumour=adenocarcinoma,infiltrate=normal,stroma=squamous"``. Without it, classes that are named like a
+        role play it; if none is, the classes in alphabetical order play tumour, infiltrate and stroma.
 
     Raises
     ------

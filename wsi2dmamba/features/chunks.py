@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi2dmamba.features.reading import read_patches
+from wsi2dmamba.features.reading import read_patches_of
 from wsi2dmamba.slides.lattice import Lattice
 from wsi2dmamba.slides.tilefile import TileGeometry
 
@@ -70,7 +70,7 @@ _encoders: dict[EncoderRequest, Encoder] = {}
 
 def read_chunk(chunk: Chunk) -> ChunkResult:
     """Read a chunk and return its patches."""
-    patches, readable = read_patches(chunk.slide_path, chunk.geometry, chunk.coords)
+    patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords)
     return ChunkResult(readable, patches=patches)
 
 
@@ -79,7 +79,7 @@ def read_chunk_into(chunk: Chunk, memory_name: str) -> ChunkResult:
     block = _attach(memory_name)
     try:
         target = np.ndarray(chunk.shape, dtype=np.uint8, buffer=block.buf)
-        patches, readable = read_patches(chunk.slide_path, chunk.geometry, chunk.coords)
+        patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords)
         target[...] = patches
         del target
     finally:
@@ -90,7 +90,7 @@ def read_chunk_into(chunk: Chunk, memory_name: str) -> ChunkResult:
 def encode_chunk(chunk: Chunk, request: EncoderRequest, batch_size: int) -> ChunkResult:
     """Read a chunk and encode it in this process, on one thread."""
     encoder = _encoder_here(request)
-    patches, readable = read_patches(chunk.slide_path, chunk.geometry, chunk.coords)
+    patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords)
     return ChunkResult(readable, features=encode_array(encoder, patches, batch_size))
 
 

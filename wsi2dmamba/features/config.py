@@ -39,6 +39,8 @@ class ExtractConfig(Settings):
         Make again the files that were made with other settings; without it they are refused.
     on_bad_tile
         A patch that cannot be read is left out and counted (``skip``), or fails its slide (``fail``).
+    dask
+        Address of a Dask scheduler, or a YAML file that describes a cluster: one task per slide; None: this machine.
     cache
         Folder on a local disk that slides are copied to just before use and removed from after.
     """
@@ -60,3 +62,4 @@ class ExtractConfig(Settings):
     overwrite: bool = False
     on_bad_tile: Literal["skip", "fail"] = "skip"
     cache: Path | None = None
+    dask: str | None = None

@@ -42,14 +42,14 @@ def resolve_devices(names: tuple[str, ...]) -> list[torch.device]:
     return devices
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
+def resolve_precision(precision: str, on_gpu: bool) -> str:
     """Return ``float32``, ``float16`` or ``bfloat16`` for a setting that may be ``auto``.
 
     On a GPU ``auto`` is float16: frozen encoders stay in its range, and it keeps three more bits than bfloat16.
     """
     if precision != "auto":
         return precision
-    return "float16" if device.type == "cuda" else "float32"
+    return "float16" if on_gpu else "float32"
 
 
 def stored_dtype(precision: str) -> type[np.floating]:

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import h5py
 import torch
 
 from wsi2dmamba.core.errors import InputError, WSI2DMambaError
+from wsi2dmamba.core.executors import Executor, make_executor
 from wsi2dmamba.core.files import make_folder, remove_partials
 from wsi2dmamba.core.progress import track
-from wsi2dmamba.core.workers import TaskOutcome, default_workers
 from wsi2dmamba.features.config import ExtractConfig
-from wsi2dmamba.features.device import DeviceEncoder, resolve_devices, resolve_precision
-from wsi2dmamba.features.encoders import Encoder, EncoderRequest, load_encoder
-from wsi2dmamba.features.feed import ChunkFeed
+from wsi2dmamba.features.device import resolve_devices, resolve_precision
+from wsi2dmamba.features.encoders import Encoder, load_encoder
 from wsi2dmamba.features.jobs import Extraction, SlideJob, extraction_of, is_done, tile_files
-from wsi2dmamba.features.lane import Lane, SlideSummary
+from wsi2dmamba.features.runs import Outcome, Setup, request_of, run_here, run_remotely
 from wsi2dmamba.features.summary import FeatureRow, write_summary
 from wsi2dmamba.slides.tilefile import read_tile_file
 
 log = logging.getLogger(__name__)
-
-Outcome = TaskOutcome[SlideJob, SlideSummary]
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,6 @@ class ExtractReport:
     def failed(self) -> tuple[FeatureRow, ...]:
         """The slides that could not be done."""
         return tuple(row for row in self.rows if row.status == "failed")
-
-
-def request_of(config: ExtractConfig) -> EncoderRequest:
-    """Return the encoder that a configuration asks for."""
-    return EncoderRequest(
-        spec=config.encoder,
-        weights=config.weights,
-        offline=config.offline,
-        pooling=config.pooling,
-        patch_px=config.encoder_px,
-        mpp=config.encoder_mpp,
-    )
 
 
 def extract_slides(config: ExtractConfig) -> ExtractReport:
@@ -70,65 +54,54 @@ def extract_slides(config: ExtractConfig) -> ExtractReport:
     paths = tile_files(config.tiles)
     if config.slides is not None and not config.slides.is_dir():
         raise InputError(f"the slides folder {config.slides} does not exist")
-    devices = resolve_devices(config.devices)
-    precision = resolve_precision(config.precision, devices[0])
+    with _place(config) as place:
+        return _extract(config, paths, place)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where this run encodes: devices of this machine, or an executor over a cluster's workers."""
+
+    devices: tuple[torch.device, ...]
+    executor: Executor | None
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.executor.offers_gpu if self.executor else self.devices[0].type == "cuda"
+
+
+@contextmanager
+def _place(config: ExtractConfig) -> Iterator[_Place]:
+    if config.dask is None:
+        yield _Place(tuple(resolve_devices(config.devices)), None)
+        return
+    with make_executor(config.dask, 1, gpu=config.devices != ("cpu",)) as executor:
+        yield _Place((), executor)
+
+
+def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> ExtractReport:
+    precision = resolve_precision(config.precision, place.on_gpu)
     encoder = load_encoder(request_of(config))
     folder = make_folder(config.out / encoder.info.name)
     remove_partials(folder)
-    jobs = [SlideJob(path.stem, path, folder / path.name, config.slides) for path in paths]
+    slides = config.slides.absolute() if config.slides else None
+    jobs = [SlideJob(path.stem, path.absolute(), (folder / path.name).absolute(), slides) for path in paths]
     wanted = extraction_of(encoder.info, precision, config.pooling)
     todo = [job for job in jobs if not _done(job, wanted, config.overwrite)]
     warn_of_mismatch(encoder, jobs)
     rows = {job.slide_id: _skipped_row(job, wanted) for job in jobs if job not in todo}
     summary_path = folder / "features.csv"
-    outcomes = run_jobs(todo, config, encoder, devices, precision, wanted)
+    setup = Setup(config, precision, wanted)
+    if place.executor is not None:
+        outcomes = run_remotely(todo, setup, place.executor)
+    else:
+        outcomes = run_here(todo, setup, encoder, list(place.devices))
     for outcome in track(outcomes, total=len(todo), label=f"extract {encoder.info.name}"):
         rows[outcome.task.slide_id] = row_of(outcome, wanted)
         if outcome.error is not None:
             log.error("%s: %s", outcome.task.slide_id, rows[outcome.task.slide_id].message)
     write_summary(summary_path, list(rows.values()))
     return ExtractReport(tuple(rows[job.slide_id] for job in jobs))
-
-
-def run_jobs(
-    jobs: list[SlideJob],
-    config: ExtractConfig,
-    encoder: Encoder,
-    devices: list[torch.device],
-    precision: str,
-    wanted: Extraction,
-) -> Iterator[Outcome]:
-    """Yield the outcome of every job, encoding on every device at once."""
-    if len(devices) == 1:
-        yield from _run_lane(iter(jobs), config, encoder, devices[0], precision, wanted)
-        return
-    # One thread per device: readers are processes, and torch lets go of the interpreter while a GPU works.
-    shared: queue.SimpleQueue[SlideJob] = queue.SimpleQueue()
-    for job in jobs:
-        shared.put(job)
-    results: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
-
-    def work(device: torch.device, own: Encoder) -> None:
-        try:
-            for outcome in _run_lane(_drain(shared), config, own, device, precision, wanted, share=len(devices)):
-                results.put(outcome)
-        except BaseException as error:  # carried to the main thread, which raises it
-            results.put(error)
-        finally:
-            results.put(None)
-
-    encoders = [encoder, *(load_encoder(request_of(config)) for _ in devices[1:])]
-    for device, own in zip(devices, encoders, strict=True):
-        threading.Thread(target=work, args=(device, own), daemon=True, name=f"lane {device}").start()
-    running = len(devices)
-    while running:
-        result = results.get()
-        if result is None:
-            running -= 1
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            yield result
 
 
 def warn_of_mismatch(encoder: Encoder, jobs: list[SlideJob]) -> None:
@@ -164,44 +137,6 @@ def row_of(outcome: Outcome, wanted: Extraction) -> FeatureRow:
     if summary.patches == 0:
         return replace(done, status="empty", message="the slide has no tissue patch")
     return replace(done, status="done", message=message)
-
-
-def _run_lane(
-    jobs: Iterator[SlideJob],
-    config: ExtractConfig,
-    encoder: Encoder,
-    device: torch.device,
-    precision: str,
-    wanted: Extraction,
-    share: int = 1,
-) -> Iterator[Outcome]:
-    workers = reading_workers(config.workers, encoder, device, share)
-    readers_encode = encoder.cheap and device.type == "cpu" and precision == "float32" and workers > 0
-    target = DeviceEncoder(encoder, device, precision, config.batch_size, config.compile)
-    with ChunkFeed(workers, request_of(config) if readers_encode else None, config.batch_size) as feed:
-        yield from Lane(target, feed, wanted, precision, config.on_bad_tile).run(jobs)
-
-
-def reading_workers(asked: int | None, encoder: Encoder, device: torch.device, share: int = 1) -> int:
-    """Return how many reading processes one lane gets.
-
-    A cheap encoder on a CPU runs in the readers, one per processor; any other one on a CPU needs the processors
-    itself and gets one reader per four; a GPU gets all but one of the processors, at most 16.
-    """
-    processors = default_workers()
-    if asked is not None:
-        return asked if asked == 0 else max(asked // share, 1)
-    if device.type == "cpu":
-        return processors if encoder.cheap else max(processors // 4, 1)
-    return max(min(processors - 1, 16 * share) // share, 1)
-
-
-def _drain(shared: queue.SimpleQueue[SlideJob]) -> Iterator[SlideJob]:
-    while True:
-        try:
-            yield shared.get_nowait()
-        except queue.Empty:
-            return
 
 
 def _done(job: SlideJob, wanted: Extraction, overwrite: bool) -> bool:

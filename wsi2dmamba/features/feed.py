@@ -51,18 +51,23 @@ class ChunkFeed(AbstractContextManager["ChunkFeed"]):
         in shared memory.
     batch_size
         Patches per forward pass of that encoder.
+    threads
+        With no workers: how many threads of this process read.
 
     Notes
     -----
-    At most ``2 · workers + 1`` chunks are under way, so memory does not grow with slides. When a process dies (a
-    broken slide can crash a native decoder) the chunks under way are tried again one at a time; the one that
-    brings its process down again is that slide's error.
+    At most ``2 · workers + 1`` (or threads + 1) chunks are under way, so memory does not grow with slides. When a
+    process dies (a broken slide can crash a native decoder) the chunks under way are tried again one at a time; the
+    one that brings its process down again is that slide's error.
     """
 
-    def __init__(self, workers: int, encode_with: EncoderRequest | None = None, batch_size: int = 64) -> None:
+    def __init__(
+        self, workers: int, encode_with: EncoderRequest | None = None, batch_size: int = 64, threads: int = 1
+    ) -> None:
         self._workers = workers
         self._encode_with = encode_with
         self._batch_size = batch_size
+        self._threads = threads
         self._pool: ProcessPoolExecutor | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._free: list[shared_memory.SharedMemory] = []
@@ -87,7 +92,7 @@ class ChunkFeed(AbstractContextManager["ChunkFeed"]):
         """Yield every chunk in the order given, reading the next ones meanwhile."""
         source = iter(chunks)
         waiting: deque[_Waiting[Tag]] = deque()
-        window = 2 * self._workers + 1 if self._workers else 2
+        window = 2 * self._workers + 1 if self._workers else self._threads + 1
         exhausted = False
         while waiting or not exhausted:
             while not exhausted and len(waiting) < window:
@@ -141,7 +146,7 @@ class ChunkFeed(AbstractContextManager["ChunkFeed"]):
         return _Waiting(tag, chunk, self._in_process(chunk, memory), memory)
 
     def _in_thread(self, chunk: Chunk) -> Future[ChunkResult]:
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._thread = self._thread or ThreadPoolExecutor(self._threads, thread_name_prefix="read")
         return self._thread.submit(read_chunk, chunk)
 
     def _in_process(self, chunk: Chunk, memory: shared_memory.SharedMemory | None) -> Future[ChunkResult]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import EncoderError, SlideError
+from wsi2dmamba.core.staging import Stager
 from wsi2dmamba.core.workers import TaskOutcome
 from wsi2dmamba.features.chunks import NOTHING, Chunk, ChunkResult
 from wsi2dmamba.features.device import DeviceEncoder, stored_dtype
@@ -57,6 +58,16 @@ class _OpenSlide:
     error: BaseException | None = None
 
 
+def _opened(job: SlideJob) -> _OpenSlide:
+    slide = _OpenSlide(job)
+    try:
+        slide.tiles = read_tile_file(job.tile_path)
+        slide.slide_path = slide_of(job, slide.tiles)
+    except Exception as error:  # the slide's own boundary: what cannot be opened is reported, others go on
+        slide.error = error
+    return slide
+
+
 class Lane:
     """Encodes slides one after another on one device.
 
@@ -72,16 +83,25 @@ class Lane:
         ``float32``, ``float16`` or ``bfloat16``.
     on_bad_tile
         ``skip`` or ``fail``.
+    stager
+        Copies slides to a local disk ahead of their use; None reads them where they are.
     """
 
     def __init__(
-        self, encoder: DeviceEncoder, feed: ChunkFeed, extraction: Extraction, precision: str, on_bad_tile: str = "skip"
+        self,
+        encoder: DeviceEncoder,
+        feed: ChunkFeed,
+        extraction: Extraction,
+        precision: str,
+        on_bad_tile: str = "skip",
+        stager: Stager | None = None,
     ) -> None:
         self._encoder = encoder
         self._feed = feed
         self._extraction = extraction
         self._dtype = stored_dtype(precision)
         self._on_bad_tile = on_bad_tile
+        self._stager = stager or Stager(None)
 
     def run(self, jobs: Iterable[SlideJob]) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
         """Yield the outcome of every job, in order. A slide's failure is its outcome, never the end of the others."""
@@ -100,13 +120,9 @@ class Lane:
                 yield self._finish(slide)
 
     def _chunks(self, jobs: Iterable[SlideJob]) -> Iterator[tuple[_OpenSlide, Chunk]]:
-        for job in jobs:
-            slide = _OpenSlide(job)
-            try:
-                slide.tiles = read_tile_file(job.tile_path)
-                slide.slide_path = slide_of(job, slide.tiles)
-            except Exception as error:  # the slide's own boundary: what cannot be opened is reported, others go on
-                slide.error = error
+        opened = (_opened(job) for job in jobs)
+        for slide, local_path in self._stager.staged(opened, lambda slide: slide.slide_path):
+            slide.slide_path = local_path
             yield from self._chunks_of(slide)
 
     def _chunks_of(self, slide: _OpenSlide) -> Iterator[tuple[_OpenSlide, Chunk]]:
@@ -140,6 +156,7 @@ class Lane:
                 summary = self._write(slide)
             except Exception as error:  # a full disk or a bad slide is that slide's outcome
                 slide.error = error
+        self._stager.release(slide.slide_path)
         return TaskOutcome(slide.job, summary, slide.error, time.monotonic() - slide.started)
 
     def _write(self, slide: _OpenSlide) -> SlideSummary:

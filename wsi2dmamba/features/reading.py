@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-import cv2
+import threading
+from pathlib import Path
+
 import numpy as np
-import openslide
 from numpy.typing import NDArray
 
-from wsi2dmamba.core.errors import SlideError
+from wsi2dmamba.slides.patches import read_patches
+from wsi2dmamba.slides.reader import SlideReader, open_slide
 from wsi2dmamba.slides.tilefile import TileGeometry
 
-_open: dict[str, openslide.OpenSlide] = {}
+# The slide that this thread reads: chunks come slide by slide, and readers are not shared between threads.
+_local = threading.local()
 
 
-def read_patches(
+def read_patches_of(
     slide_path: str, geometry: TileGeometry, coords: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return (n, px, px, 3) uint8 RGB patches, and which of them could be read (False where the slide is damaged)."""
-    px = geometry.patch_px
-    patches = np.full((len(coords), px, px, 3), 255, dtype=np.uint8)
-    readable = np.ones(len(coords), dtype=bool)
-    for index, (x, y) in enumerate(coords.tolist()):
-        slide = _slide(slide_path)
-        level = slide.get_best_level_for_downsample(geometry.patch_size_level0 / px + 1e-6)
-        side = max(1, round(geometry.patch_size_level0 / slide.level_downsamples[level]))
-        try:
-            image = np.asarray(slide.read_region((x, y), level, (side, side)).convert("RGB"))
-        except openslide.OpenSlideError:
-            readable[index] = False
-            _close()  # after an error an OpenSlide handle refuses everything
-            continue
-        patches[index] = image if side == px else cv2.resize(image, (px, px), interpolation=cv2.INTER_AREA)
-    return patches, readable
+    """Return (n, px, px, 3) uint8 RGB patches, and which of them could be read (False where the slide is damaged).
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be opened.
+    """
+    return read_patches(_reader(slide_path), geometry, coords)
 
 
-def _slide(path: str) -> openslide.OpenSlide:
-    if path not in _open:
-        _close()
-        try:
-            _open[path] = openslide.OpenSlide(path)
-        except openslide.OpenSlideError as error:
-            raise SlideError(f"{path} cannot be opened: {error}") from error
-    return _open[path]
-
-
-def _close() -> None:
-    for slide in _open.values():
-        slide.close()
-    _open.clear()
+def _reader(path: str) -> SlideReader:
+    if getattr(_local, "path", None) != path:
+        if getattr(_local, "path", None) is not None:
+            _local.reader.close()
+        _local.path = None
+        _local.reader = open_slide(Path(path))
+        _local.path = path
+    return _local.reader

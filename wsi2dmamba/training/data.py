@@ -12,9 +12,10 @@ import torch
 
 from wsi2dmamba.cohort.table import Case
 from wsi2dmamba.core.errors import StoreError
-from wsi2dmamba.features.store import FeatureFile, read_features
+from wsi2dmamba.features.store import FeatureFile, is_foreign, read_features
 from wsi2dmamba.models.base import Bag
 from wsi2dmamba.training.config import FeatureSource
+from wsi2dmamba.training.mapped import MappedFeatures, map_blocks
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class BagStore:
         self.paths = paths
         self.source = source
         self._kept: dict[str, Bag] = {}
+        self._mapped: dict[str, MappedFeatures] = {}
         self._free_bytes = int(source.cache_gb * 2**30) if source.cache == "memory" else 0
         self._lock = threading.Lock()
 
@@ -64,7 +66,10 @@ class BagStore:
             If the file cannot be read, has no patch, or holds a NaN or infinite feature.
         """
         stored = self._kept.get(slide_id)
-        if stored is None:
+        if stored is None and slide_id in self._mapped:
+            mapped = self._mapped[slide_id]
+            stored = Bag(torch.from_numpy(mapped.read()), mapped.grid, mapped.grid_shape)
+        elif stored is None:
             stored = self._read(slide_id)
             self._keep(slide_id, stored)
         return stored.to("cpu", torch.float32)
@@ -82,6 +87,12 @@ class BagStore:
         return bag_of(read_features(path, self.source.on_collision, self.source.encoder), path)
 
     def _keep(self, slide_id: str, bag: Bag) -> None:
+        if self.source.cache == "mmap":
+            # Read once in full, so everything about the file has been checked.
+            blocks = None if is_foreign(self.paths[slide_id]) else map_blocks(self.paths[slide_id])
+            if blocks is not None:
+                self._mapped[slide_id] = MappedFeatures(blocks, bag.grid, bag.grid_shape)
+            return
         size = bag.features.nbytes + bag.grid.nbytes
         with self._lock:
             if slide_id not in self._kept and size <= self._free_bytes:

@@ -43,7 +43,9 @@ class FoldTask:
     folder
         Where its results go.
     threads
-        Threads of torch and numba.
+        Threads of torch and numba; None leaves them as they are.
+    gpu
+        Which GPU to train on; None leaves the choice to Lightning.
     """
 
     config: RunConfig
@@ -53,7 +55,8 @@ class FoldTask:
     fold: Fold
     seed: int
     folder: Path
-    threads: int
+    threads: int | None
+    gpu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def fit_fold(task: FoldTask) -> FoldResult:
         If the checkpoint to go on from cannot be read.
     """
     started = time.monotonic()
-    _limit_threads(task.threads)
+    if task.threads is not None:
+        _limit_threads(task.threads)
     from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.quiet import quiet_lightning
 
@@ -192,7 +196,7 @@ def _trainer(task: FoldTask, callbacks: Sequence[L.Callback]) -> L.Trainer:
     return L.Trainer(
         max_epochs=1,  # one long epoch; see callbacks.py
         accelerator=config.accelerator,
-        devices=config.devices,
+        devices=config.devices if task.gpu is None else [task.gpu],
         strategy="ddp" if config.devices > 1 else "auto",
         precision={"32": "32-true"}.get(config.precision, config.precision),  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,

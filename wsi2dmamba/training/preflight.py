@@ -43,6 +43,13 @@ class FeatureDescription:
         """Return the fields as JSON values."""
         return dict(self.__dict__)
 
+    def difference(self, other: FeatureDescription) -> str:
+        """Return in words how these features differ from `other`, or nothing."""
+        pairs = [(name, mine, getattr(other, name)) for name, mine in self.__dict__.items()]
+        return ", ".join(
+            f"{name} {mine} instead of {theirs}" for name, mine, theirs in pairs if not _same(mine, theirs)
+        )
+
 
 def describe_features(paths: Mapping[str, Path], source: FeatureSource) -> FeatureDescription:
     """Check that all feature files can be opened and belong together.
@@ -64,9 +71,9 @@ def describe_features(paths: Mapping[str, Path], source: FeatureSource) -> Featu
         found = _describe(path, source)
         if first is None:
             first = (path, found)
-        elif _difference(found, first[1]):
+        elif difference := found.difference(first[1]):
             raise StoreError(
-                f"{path} does not go with {first[0].name}: {_difference(found, first[1])}; "
+                f"{path} does not go with {first[0].name}: {difference}; "
                 "a run needs features of one encoder at one resolution, one folder each"
             )
     assert first is not None, "a matched cohort has at least one slide"
@@ -96,11 +103,6 @@ def _describe(path: Path, source: FeatureSource) -> FeatureDescription:
             patch_px=int(file["coords"].attrs["patch_size"]),
             overlap_px=int(file["coords"].attrs["overlap"]),
         )
-
-
-def _difference(one: FeatureDescription, other: FeatureDescription) -> str:
-    pairs = [(name, getattr(one, name), getattr(other, name)) for name in one.__dict__]
-    return ", ".join(f"{name} {mine} instead of {theirs}" for name, mine, theirs in pairs if not _same(mine, theirs))
 
 
 def _same(mine: Any, theirs: Any) -> bool:

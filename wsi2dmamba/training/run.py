@@ -17,8 +17,9 @@ from wsi2dmamba.cohort.splits import make_splits, weak_spots
 from wsi2dmamba.cohort.table import Cohort, load_cohort
 from wsi2dmamba.config import RunConfig, load_config, save_config
 from wsi2dmamba.core.errors import ConfigError, TrainingError, WSI2DMambaError
+from wsi2dmamba.core.executors import Executor, make_executor
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json
-from wsi2dmamba.core.workers import default_workers, run_tasks
+from wsi2dmamba.core.workers import default_workers
 from wsi2dmamba.training.fit import PREDICTIONS, FoldResult, FoldTask, fit_fold, is_finished
 from wsi2dmamba.training.preflight import FeatureDescription, describe_features
 
@@ -48,7 +49,12 @@ class Prepared:
 
 
 def train_run(
-    config: RunConfig, *, workers: int | None = None, overwrite: bool = False, say: Say | None = None
+    config: RunConfig,
+    *,
+    workers: int | None = None,
+    dask: str | None = None,
+    overwrite: bool = False,
+    say: Say | None = None,
 ) -> Path:
     """Train every fold with every seed, and gather the predictions.
 
@@ -57,7 +63,9 @@ def train_run(
     config
         The run's settings.
     workers
-        Trainings at the same time; None = `train.workers`, or one per processor.
+        Trainings at the same time; None = `train.workers`, or one per GPU, or one per processor.
+    dask
+        A Dask scheduler or a YAML of one, instead of processes here (see `core.executors`).
     overwrite
         Delete a run of other settings that is in the folder.
     say
@@ -73,25 +81,36 @@ def train_run(
     WSI2DMambaError
         For any input that cannot be used, and if a fold fails (the others are kept).
     """
-    return train_runs([config], workers=workers, overwrite=overwrite, say=say)[0]
+    return train_runs([config], workers=workers, dask=dask, overwrite=overwrite, say=say)[0]
 
 
 def train_runs(
-    configs: Sequence[RunConfig], *, workers: int | None = None, overwrite: bool = False, say: Say | None = None
+    configs: Sequence[RunConfig],
+    *,
+    workers: int | None = None,
+    dask: str | None = None,
+    overwrite: bool = False,
+    say: Say | None = None,
 ) -> list[Path]:
     """Train several runs with one set of worker processes; see `train_run`."""
     say = say or (lambda line: None)
     prepared = [prepare_run(config, overwrite=overwrite, say=say) for config in configs]
     everything = [(one, fold, seed) for one in prepared for fold in one.folds for seed in one.config.train.seeds]
-    asked = workers or max((one.config.train.workers or 0 for one in prepared), default=0) or default_workers()
+    gpus = _gpus(prepared)
+    asked = workers or max((one.config.train.workers or 0 for one in prepared), default=0) or gpus or default_workers()
     at_once = max(1, min(asked, len(everything)))
     # From the whole number of trainings, not of those left: a run that goes on must not use other threads.
-    threads = max(1, default_workers() // at_once)
-    tasks = [_task(one, fold, seed, threads) for one, fold, seed in everything]
+    threads = None if dask else max(1, default_workers() // at_once)
+    tasks = [
+        _task(one, fold, seed, threads, index % gpus if gpus and not dask else None)
+        for index, (one, fold, seed) in enumerate(everything)
+    ]
     left = [task for task in tasks if not is_finished(task.folder)]
     if 0 < len(left) < len(tasks):
         say(f"{len(tasks) - len(left)} of {len(tasks)} trainings are finished already")
-    _train_all(left, at_once, say)
+    if left:
+        with make_executor(dask, at_once, gpu=bool(gpus)) as executor:
+            _train_all(left, executor, say)
     for one in prepared:
         _gather(one, [task for task in tasks if task.config is one.config])
     return [one.config.folder for one in prepared]
@@ -214,19 +233,30 @@ def _lay_out(prepared: Prepared) -> None:
     save_config(folder / "config.yaml", prepared.config)
 
 
-def _task(prepared: Prepared, fold: Fold, seed: int, threads: int) -> FoldTask:
+def _task(prepared: Prepared, fold: Fold, seed: int, threads: int | None, gpu: int | None = None) -> FoldTask:
     config = prepared.config
     name = f"fold-{fold.index}" + (f"-seed-{seed}" if len(config.train.seeds) > 1 else "")
     wanted = {case_id for _, ids in fold.parts() for case_id in ids}
     slides = {slide for case in prepared.matched.cohort.cases if case.case_id in wanted for slide in case.slide_ids}
     paths = {slide: path for slide, path in prepared.matched.paths.items() if slide in slides}
     cohort = prepared.matched.cohort
-    return FoldTask(config, cohort, paths, prepared.features, fold, seed, config.folder / name, threads)
+    return FoldTask(config, cohort, paths, prepared.features, fold, seed, config.folder / name, threads, gpu)
 
 
-def _train_all(tasks: Sequence[FoldTask], workers: int, say: Say) -> None:
+def _gpus(prepared: Sequence[Prepared]) -> int:
+    """Return over how many GPUs the trainings are spread: none when they train on the CPU or take several each."""
+    if all(
+        one.config.train.accelerator in ("auto", "gpu", "cuda") and one.config.train.devices == 1 for one in prepared
+    ):
+        import torch
+
+        return torch.cuda.device_count()
+    return 0
+
+
+def _train_all(tasks: Sequence[FoldTask], executor: Executor, say: Say) -> None:
     failed: list[tuple[FoldTask, BaseException]] = []
-    for done, outcome in enumerate(run_tasks(fit_fold, tasks, workers), start=1):
+    for done, outcome in enumerate(executor.run(fit_fold, tasks), start=1):
         label = f"{outcome.task.config.name} {outcome.task.folder.name}"
         if outcome.error is not None:
             failed.append((outcome.task, outcome.error))

@@ -195,9 +195,7 @@ def reverse_tile(problem, item, group, tile, block, slot, arrays, work):
         cell = projection_cell(problem, item, group, tile.i0 + row, tile.j0)
         r_at = (block.left_at + row * states) * LANES
         p_at = block.top_at * LANES
-        of_row = reverse_row(
-            problem, tile, row, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at
-        )
+        of_row = reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at)
         d_skip, d_bias = d_skip + of_row[0], d_bias + of_row[1]
     total = block.saved * LANES
     store(arrays.d_skip, total, load(arrays.d_skip, total) + d_skip)

@@ -43,9 +43,7 @@ class Item(NamedTuple):
     columns: int
     tiles_down: int
     tiles_across: int
-    by_columns: (
-        bool  # the walk takes column after column of tiles, so that the edge it carries is the shorter
-    )
+    by_columns: bool  # the walk takes column after column of tiles, so that the edge it carries is the shorter
 
 
 class Task(NamedTuple):

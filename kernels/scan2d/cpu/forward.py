@@ -119,9 +119,7 @@ def scan_tile(problem, item, group, tile, block, arrays, work):
 
 
 @entry_point
-def forward_kernel(
-    counter, tasks, numbers, lengths, strides, u, delta, z, out, B, C, rates, skip, bias, saved
-):
+def forward_kernel(counter, tasks, numbers, lengths, strides, u, delta, z, out, B, C, rates, skip, bias, saved):
     """Compute one task after the other until the shared counter runs out; `launch` packs the arguments."""
     problem = unpack(numbers)
     arrays = ForwardArrays(strides, u, delta, z, out, B, C, rates, skip, bias, saved)

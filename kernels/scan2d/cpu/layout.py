@@ -41,9 +41,7 @@ def states_first(partial_sums: Tensor, shape: torch.Size) -> Tensor:
 
 def in_blocks(table: Tensor, blocks: Blocks, factor: float = 1.0) -> FloatArray:
     """(dim, N), times a factor, to a flat array (blocks, N, lanes), zero in the lanes that are no channel."""
-    per_channel = factor * table.detach().to(torch.float32).reshape(
-        blocks.groups, blocks.dim // blocks.groups, -1
-    )
+    per_channel = factor * table.detach().to(torch.float32).reshape(blocks.groups, blocks.dim // blocks.groups, -1)
     padded = torch.zeros(blocks.groups, blocks.per_group * LANES, per_channel.shape[2])
     padded[:, : per_channel.shape[1]] = per_channel
     return padded.view(blocks.total, LANES, -1).transpose(1, 2).contiguous().numpy().reshape(-1)

@@ -50,9 +50,7 @@ def read_tile(problem, item, task, tile, array, strides, buffer):
         else:
             for block in range(full):
                 block_base = base + block * LANES * strides[1]
-                _read_strided(
-                    array, block_base, step, strides[1], tile.columns, buffer, block * block_size + at
-                )
+                _read_strided(array, block_base, step, strides[1], tile.columns, buffer, block * block_size + at)
         if rest > 0:
             at += full * block_size
             base += full * LANES * strides[1]
@@ -76,9 +74,7 @@ def write_tile(problem, item, task, tile, buffer, array, strides):
         else:
             for block in range(full):
                 block_base = base + block * LANES * strides[1]
-                _write_strided(
-                    buffer, block * block_size + at, array, block_base, step, strides[1], tile.columns
-                )
+                _write_strided(buffer, block * block_size + at, array, block_base, step, strides[1], tile.columns)
         if rest > 0:
             at += full * block_size
             base += full * LANES * strides[1]

@@ -234,9 +234,7 @@ def transpose(typingctx, source, source_at, source_step, target, target_at, targ
         ):
             data = context.make_array(array_type)(context, builder, array).data
             offsets = [builder.add(first, builder.mul(step, step.type(k))) for k in range(LANES)]
-            pointers.append(
-                [builder.bitcast(builder.gep(data, [offset]), _VECTOR.as_pointer()) for offset in offsets]
-            )
+            pointers.append([builder.bitcast(builder.gep(data, [offset]), _VECTOR.as_pointer()) for offset in offsets])
         rows = [builder.load(pointer, align=4) for pointer in pointers[0]]
         for row, pointer in zip(_transpose_ir(builder, rows), pointers[1], strict=True):
             builder.store(row, pointer, align=4)

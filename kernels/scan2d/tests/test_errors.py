@@ -80,9 +80,7 @@ def test_triton_where_it_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     backends._load_named.cache_clear()
-    with pytest.raises(
-        BackendUnavailableError, match=r"backend 'triton' cannot run here: .*(install|use|GPU)"
-    ):
+    with pytest.raises(BackendUnavailableError, match=r"backend 'triton' cannot run here: .*(install|use|GPU)"):
         selective_scan_2d(**GOOD, backend="triton")
 
 

@@ -37,9 +37,7 @@ def test_a_corner_is_a_flip(
 @with_backend
 @settings(max_examples=8, deadline=None)
 @given(shape=sizes, seed=st.integers(0, 1000), factor=st.floats(-4, 4, width=32))
-def test_linear_in_u(
-    backend: BackendUnderTest, shape: tuple[int, int, int, int], seed: int, factor: float
-) -> None:
+def test_linear_in_u(backend: BackendUnderTest, shape: tuple[int, int, int, int], seed: int, factor: float) -> None:
     skip_if_unavailable(backend)
     one, two = make_problem(shape, 3, seed=seed), make_problem(shape, 3, seed=seed + 1)
     both = {**one, "u": one["u"] + factor * two["u"]}
@@ -75,9 +73,7 @@ def one_dimensional(problem: dict[str, torch.Tensor], axis: int) -> torch.Tensor
     outputs = []
     for t in range(cells["u"].shape[-1]):
         now = step[..., t, None]
-        state = (
-            torch.exp(now * x["A"]) * state + now * cells["u"][..., t, None] * cells["B"][:, 0, None, :, t]
-        )
+        state = torch.exp(now * x["A"]) * state + now * cells["u"][..., t, None] * cells["B"][:, 0, None, :, t]
         y = (state * cells["C"][:, 0, None, :, t]).sum(-1) + x["D"] * cells["u"][..., t]
         outputs.append(y * cells["z"][..., t] * torch.sigmoid(cells["z"][..., t]))
     return torch.stack(outputs, -1).unsqueeze(axis)

@@ -143,9 +143,7 @@ def test_one_dimensional_scan_both_ways(backend: BackendUnderTest) -> None:
     expected = selective_scan_1d(**flipped, delta_softplus=True, backend=backend.name).flip(-1)
     assert forwards.shape == (2, 6, 70)
     torch.testing.assert_close(backwards, expected)
-    ragged = selective_scan_1d(
-        **line, backend=backend.name, lengths=torch.tensor([70, 9]), delta_softplus=True
-    )
+    ragged = selective_scan_1d(**line, backend=backend.name, lengths=torch.tensor([70, 9]), delta_softplus=True)
     torch.testing.assert_close(ragged[0], forwards[0])
     torch.testing.assert_close(ragged[1, :, :9], forwards[1, :, :9])
     assert ragged[1, :, 9:].abs().sum() == 0

@@ -18,11 +18,7 @@ SHARED = shared_folder()
 def test_golden_outputs_and_gradients(case: int) -> None:
     assert SHARED is not None
     with np.load(SHARED / "golden" / "selective_scan_2d.npz") as golden:
-        numbers = {
-            key.split("/")[1]: torch.from_numpy(golden[key])
-            for key in golden
-            if key.startswith(f"case{case}/")
-        }
+        numbers = {key.split("/")[1]: torch.from_numpy(golden[key]) for key in golden if key.startswith(f"case{case}/")}
     inputs = {name: numbers[name].clone().requires_grad_() for name in TENSOR_NAMES if name in numbers}
     y = selective_scan_2d(**inputs, delta_softplus=True, backend="reference")
     y.backward(numbers["dy"])

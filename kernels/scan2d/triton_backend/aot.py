@@ -70,7 +70,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one thread of a compiled kernel uses: registers (of gfx942 vector registers), bytes spilled, shared bytes."""
+    """Registers of a thread (gfx942: vector registers), bytes it spills, shared bytes of a program."""
 
     registers: int
     spilled: int

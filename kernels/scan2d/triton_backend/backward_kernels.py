@@ -99,8 +99,9 @@ def gradient_kernel(
 ):  # fmt: skip
     """All gradients of a strip; programs take strips in turn, so that workspace does not grow with the batch.
 
-    `o_` are the strides of du, ddelta and dz: one set of addresses for three arrays saves registers. `dbc_ptr` holds one partial sum per block of channels of
-    dB, then of dC; `dparam_ptr` one per strip and item of dA, dD and dbias.
+    `o_` are the strides of du, ddelta and dz: one set of addresses for three arrays saves registers. `dbc_ptr`
+    holds one partial sum per block of channels of dB, then of dC; `dparam_ptr` one per strip and item of dA, dD and
+    dbias.
     """
     tile: tl.constexpr = ROWS * STATES * CHANNELS
     row_index = tl.arange(0, ROWS)

@@ -1,8 +1,8 @@
 """Device functions that the forward and backward kernels share.
 
-Tensors in the kernels are (rows, states, channels). Channels (and, where a warp has more lanes than the tile
-has channels, states) lie across lanes and warps, rows lie in registers. A walk along the rows is then a chain of multiply-adds
-inside each thread: `pick_row` and the selects of `walk_down` and `walk_up` compile to nothing.
+Tensors in the kernels are (rows, states, channels). Channels (and, where the program has more lanes than the tile
+has channels, states) lie across lanes and warps, rows lie in registers. A walk along the rows is then a chain of
+multiply-adds inside each thread: `pick_row` and the selects of `walk_down` and `walk_up` compile to nothing.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
