@@ -23,7 +23,7 @@ def main() -> None:
     reason = available_backends(device).get(arguments.backend, "no such backend")
     if reason is not None:
         raise SystemExit(f"error: backend '{arguments.backend}': {reason}")
-    if device == "cuda":
+    if arguments.backend == "triton":
         from scan2d.bench import gpu
 
         gpu.run(arguments)

@@ -53,7 +53,7 @@ class Device:
 # Carry kernel: edges, states and channels of a program.
 CARRY_STRIPS, CARRY_STATES, CARRY_CHANNELS = 16, 4, 8
 # Sum kernel: terms added at a time, and outputs of a program.
-SUM_TERMS, SUM_LANES = 8, 128
+SUM_TERMS, SUM_LANES = 4, 128
 
 TILE_16 = Tile()
 TILE_4 = Tile(states=4, backward_warps=2)
