@@ -104,3 +104,12 @@ def test_published_files_load_as_they_are(path: Path, tmp_path: Path, monkeypatc
         assert sorted(case for fold in folds for case in fold.test) == [case.case_id for case in cohort.cases]
     if path.stem in ("bracs", "dhmc", "tcga-nsclc"):
         assert [len(ids) for _, ids in folds[0].parts()] == [36, 12, 12]
+
+
+def test_the_reference_names_every_setting() -> None:
+    from wsi2dmamba.config import known_keys
+
+    text = (CONFIGS.parent / "docs" / "config.md").read_text()
+    for section, keys in known_keys(RunConfig).items():
+        for key in keys or [section]:
+            assert f"| `{key}` |" in text, f"docs/config.md lacks {section}.{key}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -14,7 +14,11 @@ from wsi2dmamba.core.errors import ConfigError
 from wsi2dmamba.core.files import write_text
 from wsi2dmamba.core.validation import Settings, one_line
 from wsi2dmamba.evaluation.config import EvalConfig
+from wsi2dmamba.features.config import ExtractConfig
+from wsi2dmamba.slides.config import TileConfig
 from wsi2dmamba.training.config import FeatureSource, ModelConfig, TaskConfig, TrainConfig
+
+Section = TypeVar("Section", TileConfig | None, ExtractConfig | None)
 
 # Where a run's settings do not change its result: these may differ when a run goes on.
 _WITHOUT_EFFECT = {
@@ -23,6 +27,8 @@ _WITHOUT_EFFECT = {
     "features": {"dir", "cache", "cache_gb"},
     "train": {"workers", "checkpoint_seconds", "track"},
     "cohort": {"csv"},
+    "tile": True,
+    "extract": True,
     "eval": True,
 }
 
@@ -36,12 +42,16 @@ class RunConfig(Settings):
         Name of the run folder.
     output
         Folder of the run folders.
+    tile, extract
+        For `wsi2dmamba run`: how slides become features. Absent: features are there already.
     cohort, features, splits, task, model, train, eval
         The sections.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     output: Path = Path("runs")
+    tile: TileConfig | None = None
+    extract: ExtractConfig | None = None
     cohort: CohortConfig
     features: FeatureSource
     splits: SplitConfig = SplitConfig()
@@ -72,6 +82,8 @@ class RunConfig(Settings):
         absolute = [str(Path(pattern).absolute()) for pattern in patterns] if patterns else None
         return self.model_copy(
             update={
+                "tile": _absolute(self.tile, ("out",), ("slides",)),
+                "extract": _absolute(self.extract, ("tiles", "out", "slides", "cache"), ()),
                 "output": self.output.absolute(),
                 "cohort": self.cohort.model_copy(update={"csv": self.cohort.csv.absolute()}),
                 "features": self.features.model_copy(update={"dir": self.features.dir.absolute()}),
@@ -82,6 +94,15 @@ class RunConfig(Settings):
     def identity(self) -> dict[str, Any]:
         """Return what decides the trained weights: everything but paths, judging, and how the work is spread."""
         return self.model_dump(mode="json", exclude=_WITHOUT_EFFECT)  # type: ignore[arg-type]
+
+
+def _absolute(section: Section, paths: Sequence[str], lists: Sequence[str]) -> Section:
+    if section is None:
+        return section
+    single = {name: getattr(section, name) for name in paths}
+    update: dict[str, Any] = {name: path.absolute() for name, path in single.items() if path is not None}
+    update |= {name: tuple(path.absolute() for path in getattr(section, name)) for name in lists}
+    return section.model_copy(update=update)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -13,7 +13,9 @@ Importing this package imports torch and nothing else; numba and triton load wit
 
 from scan2d.backends import available_backends
 from scan2d.errors import BackendUnavailableError, InvalidArgumentError, Scan2DError
+from scan2d.fusion import dilated_state_fusion
 from scan2d.operator import START_CORNERS, selective_scan_1d, selective_scan_2d
+from scan2d.wavefront import wavefront_scan_2d
 
 __all__ = [
     "START_CORNERS",
@@ -21,7 +23,9 @@ __all__ = [
     "InvalidArgumentError",
     "Scan2DError",
     "available_backends",
+    "dilated_state_fusion",
     "selective_scan_1d",
     "selective_scan_2d",
+    "wavefront_scan_2d",
 ]
 __version__ = "0.1.0"

@@ -12,7 +12,7 @@ def test_every_metric_of_a_resample_equals_scikit_learn_on_the_repeated_rows(cla
     predictions = read_predictions(classification_table(classes=classes, folds=1, signal=0.8), task="ordinal")
     rows = predictions.rows("test")
     points = choose_operating_points(rows, predictions.rows("validation"), 0.3)
-    measured = ClassificationMetrics(rows, predictions.class_names, points, 10, True)
+    measured = ClassificationMetrics(rows, predictions.class_names, points.called_positive(rows), 10, True)
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(rows), len(rows))
     result = {k: v[0] for k, v in measured(np.bincount(drawn, minlength=len(rows))[None].astype(float)).items()}
@@ -49,7 +49,9 @@ def test_calibration_error_by_hand() -> None:
     predictions = read_predictions(table)
     rows = predictions.rows("test")
     points = choose_operating_points(rows, predictions.rows("validation"), "youden")
-    value = ClassificationMetrics(rows, predictions.class_names, points, 10, False)(np.ones((1, 4)))["ece"][0]
+    value = ClassificationMetrics(rows, predictions.class_names, points.called_positive(rows), 10, False)(
+        np.ones((1, 4))
+    )["ece"][0]
     assert value == pytest.approx(0.75 * abs(2 / 3 - 0.95) + 0.25 * 0.65)
 
 

@@ -90,6 +90,14 @@ def test_a_fold_without_a_class_keeps_the_others_and_says_so() -> None:
     assert any("fold 1 lacks a class" in note for note in found.notes)
 
 
+def test_a_perfect_score_is_not_sold_as_certainty() -> None:
+    table = classification_table()
+    table["prob_c1"] = (table["label"] == "c1").astype(float)
+    table["prob_c0"] = 1 - table["prob_c1"]
+    assert any("AUROC" in note and "overstates certainty" in note for note in evaluate(table, QUICK).notes)
+    assert not any("overstates" in note for note in evaluate(classification_table(), QUICK).notes)
+
+
 def test_metrics_json_is_json_and_says_everything() -> None:
     for table in (classification_table(), survival_table()):
         text = json.dumps(evaluate(table, QUICK).to_dict(), allow_nan=False)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.fabricate import corrupt_jpeg_tile
+from tests.fabricate import corrupt_jpeg_tile, svs
 from tests.features.tiled import tiled_slides, tiles_of
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import InputError
@@ -21,6 +21,7 @@ from wsi2dmamba.features.config import ExtractConfig
 from wsi2dmamba.features.encoders import load_encoder
 from wsi2dmamba.features.extract import extract_slides
 from wsi2dmamba.features.store import read_features
+from wsi2dmamba.slides.locks import held
 from wsi2dmamba.slides.tilefile import read_tile_file, write_tile_file
 
 
@@ -122,6 +123,36 @@ def test_one_bad_slide_never_stops_the_others(tmp_path: Path) -> None:
     assert not table.message.str.contains("\n").any()
 
 
+def test_a_slide_that_another_run_works_on_is_left_to_it(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b"])
+    with held(tmp_path / "out" / "texture" / "locks" / "a.lock") as mine:
+        assert mine
+        report = extract_slides(config(tiles, tmp_path / "out"))
+    assert {row.slide_id: row.status for row in report.rows} == {"a": "locked", "b": "done"}
+    assert not report.failed and str(os.getpid()) in report.rows[0].message
+    again = extract_slides(config(tiles, tmp_path / "out"))
+    assert [row.status for row in again.rows] == ["done", "skipped"]
+    assert not list((tmp_path / "out" / "texture" / "locks").iterdir())
+
+
+def test_a_slide_tiled_anew_is_encoded_anew(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b"])
+    extract_slides(config(tiles, tmp_path / "out"))
+    slide = svs(tmp_path / "slides" / "a.svs", size=(512, 384), seed=9)
+    write_tile_file(tiles / "tiles" / "a.h5", tiles_of(slide))
+    report = extract_slides(config(tiles, tmp_path / "out"))
+    assert {row.slide_id: row.status for row in report.rows} == {"a": "done", "b": "skipped"}
+
+
+def test_the_manifest_names_versions_and_parameters(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a"])
+    extract_slides(config(tiles, tmp_path / "out"))
+    manifest = json.loads((tmp_path / "out" / "texture" / "manifest.json").read_text())
+    assert manifest["packages"]["torch"] == torch.__version__
+    assert manifest["parameters"]["encoder"] == "texture" and manifest["parameters"]["precision"] == "float32"
+    assert manifest["result"] == {"encoder": "texture", "encoder_revision": "texture-1", "slides": {"done": 1}}
+
+
 def test_slides_that_moved_are_found(tmp_path: Path) -> None:
     tiles = tiled_slides(tmp_path, ["a"])
     (tmp_path / "slides").rename(tmp_path / "elsewhere")
@@ -201,8 +232,6 @@ def test_a_worker_process_that_dies_fails_only_its_slide(tmp_path: Path, monkeyp
     )
     monkeypatch.chdir(tmp_path)
     tiles = tiled_slides(tmp_path, ["a", "b", "c"])
-    from tests.fabricate import svs
-
     dark = svs(tmp_path / "slides" / "b.svs", size=(512, 384), kind="dark")
     write_tile_file(tiles / "tiles" / "b.h5", tiles_of(dark))
     report = extract_slides(config(tiles, tmp_path / "out", encoder="deadly:make", workers=2))
@@ -229,6 +258,8 @@ def test_a_damaged_tile_is_counted_or_fails_the_slide(tmp_path: Path) -> None:
     skipped = extract_slides(config(tiles, tmp_path / "out"))
     assert skipped.rows[0].status == "done" and 0 < skipped.rows[0].unreadable < 192
     assert len(read_features(tmp_path / "out" / "texture" / "a.h5")) == 192 - skipped.rows[0].unreadable
+    again = extract_slides(config(tiles, tmp_path / "out"))
+    assert (again.rows[0].status, again.rows[0].unreadable) == ("skipped", skipped.rows[0].unreadable)
     strict = extract_slides(config(tiles, tmp_path / "strict", on_bad_tile="fail"))
     assert strict.failed and "--on-bad-tile" in strict.failed[0].message
 

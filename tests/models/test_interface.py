@@ -7,7 +7,7 @@ import torch
 
 from tests.models.bags import random_bag
 from wsi2dmamba.core.errors import ConfigError, ModelError
-from wsi2dmamba.models.base import Aggregator
+from wsi2dmamba.models.base import Aggregator, Bag
 from wsi2dmamba.models.registry import build_model, model_names
 
 SMALL = {"dim": 8}
@@ -42,6 +42,7 @@ def test_patch_logits_add_up_to_the_logits(name):
 @pytest.mark.parametrize("name", model_names())
 def test_every_parameter_learns(name):
     model = build(name).train()
+    model.training_label = 1
     for seed in range(3):
         output = model(random_bag(rows=9, cols=11, seed=seed))
         loss = output.logits.square().sum()
@@ -69,6 +70,16 @@ def test_smallest_slides(name, size):
     output = build(name, out_dim=1).train()(bag)
     output.logits.sum().backward()
     assert torch.isfinite(output.logits).all()
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_the_order_of_the_patches_in_the_bag_does_not_matter(name):
+    model, bag = build(name).eval(), random_bag()
+    order = torch.randperm(len(bag), generator=torch.Generator().manual_seed(3))
+    shuffled = Bag(bag.features[order], bag.grid[order], bag.grid_shape)
+    here, there = model(bag), model(shuffled)
+    torch.testing.assert_close(here.logits, there.logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(here.attention[order], there.attention, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", model_names())

@@ -147,3 +147,11 @@ def test_splits_by_site(tmp_path: Path) -> None:
     out = tmp_path / "splits.csv"
     assert invoke("splits", "-c", tmp_path / "run.yaml", "--out", out).exit_code == 0
     assert len(load_splits(out)) == 3
+
+
+def test_models_and_their_options_are_listed() -> None:
+    from wsi2dmamba.models.registry import model_names
+
+    listed = invoke("models").output
+    assert all(name in listed for name in model_names())
+    assert "dropout: " in invoke("models", "2dmamba").output

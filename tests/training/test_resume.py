@@ -49,21 +49,22 @@ def stop_before(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stops", "train"),
+    ("stops", "train", "model"),
     [
-        ([1], {}),
-        ([6], {}),  # the first epoch's end
-        ([2, 9, 17], {}),
-        ([5, 11], {"accumulate": 2, "patch_dropout": 0.3, "flips": True}),
-        ([7], {"ema": 0.9, "balanced_sampling": True, "clip_norm": 1.0, "warmup_epochs": 1}),
-        ([3, 4], {"batch_size": 3, "several_slides": "average"}),
+        ([1], {}, "abmil"),
+        ([6], {}, "abmil"),  # the first epoch's end
+        ([2, 9, 17], {}, "abmil"),
+        ([5, 11], {"accumulate": 2, "patch_dropout": 0.3, "flips": True}, "abmil"),
+        ([7], {"ema": 0.9, "balanced_sampling": True, "clip_norm": 1.0, "warmup_epochs": 1}, "abmil"),
+        ([3, 4], {"batch_size": 3, "several_slides": "average"}, "abmil"),
+        ([4, 7], {"flips": True}, "2dmamba"),
     ],
-    ids=["first-step", "epoch-end", "thrice", "accumulate-augment", "ema-balanced", "batches-of-slides"],
+    ids=["first-step", "epoch-end", "thrice", "accumulate-augment", "ema-balanced", "batches-of-slides", "2dmamba"],
 )
 def test_stopped_and_gone_on_equals_undisturbed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: list[int], train: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: list[int], train: dict[str, Any], model: str
 ) -> None:
-    settings = {"model": {"name": "abmil"}, "train": {"checkpoint_seconds": 0, **train}}
+    settings = {"model": {"name": model}, "train": {"checkpoint_seconds": 0, **train}}
     undisturbed = first_task(quick_run(tmp_path / "a", **settings))
     fit_fold(undisturbed)
     disturbed = first_task(quick_run(tmp_path / "b", **settings))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +229,43 @@ def test_the_command(tmp_path: Path) -> None:
     assert "already finished" in CliRunner().invoke(app, command, catch_exceptions=False).output
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         CliRunner().invoke(app, [*command, "--set", "train.epoch=1"], catch_exceptions=False)
+
+
+def test_two_devices_train_one_model(tmp_path: Path) -> None:
+    from wsi2dmamba.config import save_config
+
+    config = quick_run(tmp_path, cases=8, train={"epochs": 1, "devices": 2})
+    save_config(tmp_path / "run.yaml", config)
+    command = [sys.executable, "-m", "wsi2dmamba", "train", "--config", str(tmp_path / "run.yaml")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(config.folder / "predictions.csv")["case_id"].nunique() == 8
+
+
+def test_mixed_precision_trains(tmp_path: Path) -> None:
+    config = quick_run(tmp_path, cases=8, model={"name": "2dmamba"}, train={"epochs": 1, "precision": "bf16-mixed"})
+    table = pd.read_csv(train_run(config, workers=1) / "predictions.csv")
+    assert np.isfinite(table["prob_class-1"]).all()
+
+
+def test_tensorboard_logs_every_epoch(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    folder = train_run(quick_run(tmp_path, cases=8, train={"epochs": 2, "track": "tensorboard"}), workers=1)
+    assert list(folder.glob("fold-0/logs/events.out.tfevents.*"))
+
+
+def test_progress_is_told_in_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = quick_run(tmp_path, cases=8, train={"epochs": 3})
+    folder = train_run(config, workers=1, say=lambda line: None)
+    assert "train: 6/6 epochs" in capsys.readouterr().err
+    assert not list(folder.rglob("progress.txt"))
+
+
+def test_cox_needs_events_in_validation(tmp_path: Path) -> None:
+    config = quick_run(tmp_path, task="cox", cases=24, train={"batch_size": 4})
+    table = pd.read_csv(config.cohort.csv)
+    table["event"] = table["case_id"].isin(["case-001", "case-002", "case-003"]).astype(int)
+    table.to_csv(config.cohort.csv, index=False)
+    with pytest.raises(CohortError, match="no event"):
+        train_run(config, workers=1)

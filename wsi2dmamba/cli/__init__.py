@@ -47,4 +47,14 @@ def main() -> None:
         sys.exit(130)
 
 
-from wsi2dmamba.cli import cohort, features, training  # noqa: E402, F401  (registers its commands)
+from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
+    cohort,
+    demo,
+    evaluation,
+    features,
+    heatmap,
+    models,
+    pipeline,
+    slides,
+    training,
+)

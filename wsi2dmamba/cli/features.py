@@ -35,7 +35,8 @@ def extract(
     ),
     workers: int | None = typer.Option(None, help="Reading processes; default: from the processors; 0: none."),
     compile_: bool = typer.Option(False, "--compile", help="Compile the network with torch.compile."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Make features again that other settings made."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Make every file again, whatever made it."),
+    reader: str = typer.Option("auto", help="Slide reader: auto, native, openslide, tifffile or image."),
     cache: Path | None = typer.Option(None, help="Local disk that slides of a slow drive are copied to ahead of use."),
     dask: str | None = typer.Option(
         None, help="Dask scheduler (tcp://host:8786) or YAML of a cluster (docs/clusters.md): one task per slide."
@@ -76,6 +77,7 @@ def extract(
             workers=workers,
             compile=compile_,
             overwrite=overwrite,
+            reader=reader,  # type: ignore[arg-type]
             cache=cache,
             dask=dask,
             on_bad_tile=on_bad_tile,  # type: ignore[arg-type]
@@ -83,9 +85,8 @@ def extract(
     except ValidationError as error:
         raise InputError(one_line(error)) from error
     report = extract_slides(config)
-    counts = {
-        status: sum(row.status == status for row in report.rows) for status in ("done", "skipped", "empty", "failed")
-    }
+    statuses = [row.status for row in report.rows]
+    counts = {status: statuses.count(status) for status in ("done", "skipped", "empty", "locked", "failed")}
     print("extract: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
     for row in report.failed:
         print(f"wsi2dmamba: {row.slide_id}: {row.message}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -84,6 +85,13 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "survival": ("c_index", "c_index_uno", "auc_t"),
     "regression": ("mae", "r2", "pearson"),
 }
+
+
+def metric_order(names: Iterable[str]) -> list[str]:
+    """Return names with the parts of a metric (its classes, its times) behind the last whole metric, together."""
+    listed = list(names)
+    place = {name: k for k, name in enumerate(listed)}
+    return sorted(listed, key=lambda name: ("/" in name, place[name.partition("/")[0]], place[name]))
 
 
 def describe(name: str) -> MetricInfo:

@@ -80,8 +80,8 @@ class ClassificationMetrics:
         Rows of one seed.
     class_names
         Names behind the class numbers.
-    points
-        Operating points for sensitivity and specificity.
+    called
+        (n, classes) whether a row is called positive for a class at its operating point.
     bins
         Bins of the expected calibration error.
     ordinal
@@ -89,14 +89,14 @@ class ClassificationMetrics:
     """
 
     def __init__(
-        self, rows: Rows, class_names: tuple[str, ...], points: OperatingPoints, bins: int, ordinal: bool
+        self, rows: Rows, class_names: tuple[str, ...], called: NDArray[np.bool_], bins: int, ordinal: bool
     ) -> None:
         self._rows, self._names, self._ordinal = rows, class_names, ordinal
         classes = len(class_names)
         self._truth = np.eye(classes, dtype=bool)[rows.label]
         predicted = rows.probability.argmax(axis=1)
         self._cells = np.eye(classes * classes)[rows.label * classes + predicted]
-        self._called = points.called_positive(rows)
+        self._called = called
         self._squared_error = ((rows.probability - self._truth) ** 2).sum(axis=1)
         self._confidence = rows.probability.max(axis=1)
         self._right = (predicted == rows.label).astype(np.float64)

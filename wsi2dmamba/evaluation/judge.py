@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from wsi2dmamba.evaluation.bootstrap import Floats, Interval, Metrics, interval, measure, patient_weights
+from wsi2dmamba.evaluation.catalogue import describe
 from wsi2dmamba.evaluation.classification import ClassificationMetrics, OperatingPoints, choose_operating_points
 from wsi2dmamba.evaluation.config import EvalConfig, TableColumns
 from wsi2dmamba.evaluation.predictions import read_predictions
@@ -55,13 +56,14 @@ def evaluate(
     checked = predictions if isinstance(predictions, Predictions) else read_predictions(predictions, columns, task)
     judge = Judge(checked, config)
     rows = judge.test
+    pooled = judge.intervals(rows)
     folds = {int(fold): judge.intervals(rows.where(rows.fold == fold)) for fold in np.unique(rows.fold)}
     seeds = {int(seed): judge.values(rows.where(rows.seed == seed)) for seed in np.unique(rows.seed)}
     survival = checked.task == "survival"
     return Evaluation(
         predictions=checked,
         config=config,
-        pooled=judge.intervals(rows),
+        pooled=pooled,
         folds=folds,
         seeds=seeds,
         over_seeds=_spread(list(seeds.values())),
@@ -70,7 +72,7 @@ def evaluate(
         events=_events(rows) if survival else None,
         risk_groups=compare_groups(checked, config.risk_group_quantile, config.confidence) if survival else None,
         horizon=judge.follow_up.horizon if judge.follow_up else None,
-        notes=(*checked.notes, *judge.notes, *_fold_notes(folds)),
+        notes=(*checked.notes, *judge.notes, *_fold_notes(folds), *_limit_notes(pooled)),
     )
 
 
@@ -131,7 +133,8 @@ class Judge:
         if self.points is not None:
             names = self.predictions.class_names
             ordinal = self.predictions.task == "ordinal"
-            return ClassificationMetrics(part, names, self.points, self.config.calibration_bins, ordinal)
+            called = self.points.called_positive(part)
+            return ClassificationMetrics(part, names, called, self.config.calibration_bins, ordinal)
         if self.follow_up is not None:
             return SurvivalMetrics(part, self.follow_up, self.horizons, self.predictions.survival_times)
         return RegressionMetrics(part)
@@ -150,6 +153,16 @@ def _spread(parts: Sequence[dict[str, float | None]]) -> dict[str, Spread]:
 def _events(rows: Rows) -> int:
     _, first = np.unique(rows.case, return_index=True)
     return int(rows.event[first].sum())
+
+
+def _limit_notes(pooled: dict[str, Interval]) -> list[str]:
+    """A bootstrap cannot draw what it has not seen: without one mistake there is none in any resample."""
+    at_limit = [describe(n).title for n, v in pooled.items() if v.estimate is not None and v.lower == v.upper == 1.0]
+    if not at_limit:
+        return []
+    return [
+        f"{', '.join(at_limit)}: perfect on these patients; a bootstrap interval without width overstates certainty"
+    ]
 
 
 def _fold_notes(folds: dict[int, dict[str, Interval]]) -> list[str]:

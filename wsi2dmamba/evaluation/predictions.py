@@ -59,7 +59,7 @@ def read_predictions(
         If a file or column is missing, a value is no number, probabilities do not add up to one, only one class
         or no event is among the test rows, or a patient is both trained and tested on in one fold.
     """
-    raw = _load(source)
+    raw = load_tables(source)
     if raw.empty:
         raise EvaluationError(f"{_name(source)}: the predictions table has no rows")
     table = _canonical_names(raw, columns or TableColumns())
@@ -81,7 +81,14 @@ def read_predictions(
     return _one_row_per_patient(predictions)
 
 
-def _load(source: pd.DataFrame | Path | Sequence[Path]) -> pd.DataFrame:
+def load_tables(source: pd.DataFrame | Path | Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of a table or of CSVs taken together, text as it stands in the files.
+
+    Raises
+    ------
+    EvaluationError
+        If a file is missing or no CSV.
+    """
     if isinstance(source, pd.DataFrame):
         return source.copy()
     paths = [source] if isinstance(source, Path) else list(source)

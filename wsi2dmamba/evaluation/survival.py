@@ -109,7 +109,8 @@ def brier_losses(rows: Rows, survival_times: Floats, follow_up: FollowUp) -> Flo
     """Return (n,) each row's share of the integrated Brier score, (1/τ) ∫₀^τ BS(t) dt (Graf et al., Stat Med 1999).
 
     The Brier score at t is the mean of Ŝ(t)²·1(T ≤ t, event)/Ĝ(T−) + (1 − Ŝ(t))²·1(T > t)/Ĝ(t). Predicted
-    survival is linear between Ŝ(0) = 1 and the columns a row fills, and stays level after the last one.
+    survival is linear between Ŝ(0) = 1 and the columns a row fills. The integral ends at the horizon of the
+    follow-up, or at the last column that every row fills if that comes first.
 
     Parameters
     ----------
@@ -123,18 +124,38 @@ def brier_losses(rows: Rows, survival_times: Floats, follow_up: FollowUp) -> Flo
     Returns
     -------
     ndarray
-        (n,), or empty if a row has no survival probability at all.
+        (n,), or empty if no column is filled by every row.
     """
-    if np.isnan(rows.survival).all(axis=1).any():
+    everywhere = survival_times[np.isfinite(rows.survival).all(axis=0)]
+    if not len(everywhere) or everywhere.max() <= 0:
         return np.empty(0)
-    grid = np.linspace(0.0, follow_up.horizon, GRID_POINTS)
+    # Where a model says nothing it is not judged: the integral ends at its last column.
+    horizon = min(follow_up.horizon, float(everywhere.max()))
+    grid = np.linspace(0.0, horizon, GRID_POINTS)
     predicted = np.stack([_interpolate(grid, survival_times, row) for row in rows.survival])
+    return np.asarray(trapezoid(brier_at(rows, predicted, grid, follow_up), grid, axis=1) / horizon)
+
+
+def brier_at(rows: Rows, predicted: Floats, times: Floats, follow_up: FollowUp) -> Floats:
+    """Return (n, times) each row's share of the Brier score at each time.
+
+    Parameters
+    ----------
+    rows
+        Whom it is about.
+    predicted
+        (n, times) survival probabilities.
+    times
+        (times,).
+    follow_up
+        Ĝ.
+    """
     weight_event = 1.0 / np.maximum(follow_up.still_observed_before(rows.time), 1e-12)
-    weight_alive = 1.0 / np.maximum(follow_up.still_observed(grid), 1e-12)
-    passed = rows.time[:, None] <= grid[None, :]
+    weight_alive = 1.0 / np.maximum(follow_up.still_observed(times), 1e-12)
+    passed = rows.time[:, None] <= times[None, :]
     dead = passed & rows.event[:, None]
     losses = predicted**2 * dead * weight_event[:, None] + (1.0 - predicted) ** 2 * ~passed * weight_alive[None, :]
-    return np.asarray(trapezoid(losses, grid, axis=1) / follow_up.horizon)
+    return np.asarray(losses)
 
 
 def _interpolate(grid: Floats, times: Floats, survival: NDArray[np.float64]) -> Floats:

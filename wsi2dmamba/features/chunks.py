@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wsi2dmamba.features.reading import read_patches_of
 from wsi2dmamba.slides.lattice import Lattice
+from wsi2dmamba.slides.reader import Backend
 from wsi2dmamba.slides.tilefile import TileGeometry
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ class Chunk:
         How its patches were laid out.
     coords
         (n, 2) int64 level-0 corners.
+    reader
+        Slide reader to insist on, or ``auto``.
     """
 
     slide_path: str
     geometry: TileGeometry
     coords: NDArray[np.int64]
+    reader: Backend = "auto"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -70,7 +74,7 @@ _encoders: dict[EncoderRequest, Encoder] = {}
 
 def read_chunk(chunk: Chunk) -> ChunkResult:
     """Read a chunk and return its patches."""
-    patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords)
+    patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords, chunk.reader)
     return ChunkResult(readable, patches=patches)
 
 
@@ -79,7 +83,7 @@ def read_chunk_into(chunk: Chunk, memory_name: str) -> ChunkResult:
     block = _attach(memory_name)
     try:
         target = np.ndarray(chunk.shape, dtype=np.uint8, buffer=block.buf)
-        patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords)
+        patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords, chunk.reader)
         target[...] = patches
         del target
     finally:
@@ -90,7 +94,7 @@ def read_chunk_into(chunk: Chunk, memory_name: str) -> ChunkResult:
 def encode_chunk(chunk: Chunk, request: EncoderRequest, batch_size: int) -> ChunkResult:
     """Read a chunk and encode it in this process, on one thread."""
     encoder = _encoder_here(request)
-    patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords)
+    patches, readable = read_patches_of(chunk.slide_path, chunk.geometry, chunk.coords, chunk.reader)
     return ChunkResult(readable, features=encode_array(encoder, patches, batch_size))
 
 

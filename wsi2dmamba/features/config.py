@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from wsi2dmamba.core.validation import Settings
+from wsi2dmamba.slides.reader import Backend
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -36,11 +37,13 @@ class ExtractConfig(Settings):
     compile
         Compile the network with `torch.compile`.
     overwrite
-        Make again the files that were made with other settings; without it they are refused.
+        Make every file again; without it finished ones are skipped, and those made with other settings refused.
     on_bad_tile
         A patch that cannot be read is left out and counted (``skip``), or fails its slide (``fail``).
     dask
         Address of a Dask scheduler, or a YAML file that describes a cluster: one task per slide; None: this machine.
+    reader
+        Slide reader: ``auto`` takes the fastest that reads a slide right, the others insist on one.
     cache
         Folder on a local disk that slides are copied to just before use and removed from after.
     """
@@ -63,3 +66,4 @@ class ExtractConfig(Settings):
     on_bad_tile: Literal["skip", "fail"] = "skip"
     cache: Path | None = None
     dask: str | None = None
+    reader: Backend = "auto"

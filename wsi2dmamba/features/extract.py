@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -11,16 +12,18 @@ from pathlib import Path
 import h5py
 import torch
 
-from wsi2dmamba.core.errors import InputError, WSI2DMambaError
+from wsi2dmamba.core.errors import InputError, StoreError, WSI2DMambaError
 from wsi2dmamba.core.executors import Executor, make_executor
 from wsi2dmamba.core.files import make_folder, remove_partials
+from wsi2dmamba.core.manifest import write_manifest
 from wsi2dmamba.core.progress import track
 from wsi2dmamba.features.config import ExtractConfig
 from wsi2dmamba.features.device import resolve_devices, resolve_precision
 from wsi2dmamba.features.encoders import Encoder, load_encoder
-from wsi2dmamba.features.jobs import Extraction, SlideJob, extraction_of, is_done, tile_files
+from wsi2dmamba.features.jobs import Extraction, SlideJob, SlideLockedError, extraction_of, is_done, tile_files
 from wsi2dmamba.features.runs import Outcome, Setup, request_of, run_here, run_remotely
 from wsi2dmamba.features.summary import FeatureRow, write_summary
+from wsi2dmamba.slides.find import find_slides
 from wsi2dmamba.slides.tilefile import read_tile_file
 
 log = logging.getLogger(__name__)
@@ -84,8 +87,18 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
     encoder = load_encoder(request_of(config))
     folder = make_folder(config.out / encoder.info.name)
     remove_partials(folder)
-    slides = config.slides.absolute() if config.slides else None
-    jobs = [SlideJob(path.stem, path.absolute(), (folder / path.name).absolute(), slides) for path in paths]
+    found = find_slides([config.slides.absolute()]) if config.slides else {}
+    jobs = [
+        SlideJob(
+            slide_id=path.stem,
+            tile_path=path.absolute(),
+            feature_path=(folder / path.name).absolute(),
+            slides=config.slides,
+            found=found.get(path.stem),
+            reader=config.reader,
+        )
+        for path in paths
+    ]
     wanted = extraction_of(encoder.info, precision, config.pooling)
     todo = [job for job in jobs if not _done(job, wanted, config.overwrite)]
     warn_of_mismatch(encoder, jobs)
@@ -96,11 +109,15 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
         outcomes = run_remotely(todo, setup, place.executor)
     else:
         outcomes = run_here(todo, setup, encoder, list(place.devices))
-    for outcome in track(outcomes, total=len(todo), label=f"extract {encoder.info.name}"):
-        rows[outcome.task.slide_id] = row_of(outcome, wanted)
-        if outcome.error is not None:
-            log.error("%s: %s", outcome.task.slide_id, rows[outcome.task.slide_id].message)
-    write_summary(summary_path, list(rows.values()))
+    try:
+        for outcome in track(outcomes, total=len(todo), label=f"extract {encoder.info.name}"):
+            rows[outcome.task.slide_id] = row_of(outcome, wanted)
+    finally:  # interrupted or not: what is known so far stands in the summary
+        write_summary(summary_path, list(rows.values()))
+        counts = dict(sorted(Counter(row.status for row in rows.values()).items()))
+        result = {"encoder": wanted.encoder, "encoder_revision": wanted.revision, "slides": counts}
+        parameters = config.model_dump() | {"precision": precision}
+        write_manifest(folder / "manifest.json", "extract", parameters, result)
     return ExtractReport(tuple(rows[job.slide_id] for job in jobs))
 
 
@@ -131,7 +148,7 @@ def row_of(outcome: Outcome, wanted: Extraction) -> FeatureRow:
     summary, slide_id = outcome.value, outcome.task.slide_id
     row = FeatureRow(slide_id, wanted.encoder, 0, 0, 0, outcome.seconds, "failed", _one_line(outcome.error))
     if summary is None:
-        return row
+        return replace(row, status="locked") if isinstance(outcome.error, SlideLockedError) else row
     message = f"{summary.unreadable} unreadable patches left out" if summary.unreadable else ""
     done = replace(row, patches=summary.patches, unreadable=summary.unreadable, dim=summary.dim)
     if summary.patches == 0:
@@ -140,20 +157,20 @@ def row_of(outcome: Outcome, wanted: Extraction) -> FeatureRow:
 
 
 def _done(job: SlideJob, wanted: Extraction, overwrite: bool) -> bool:
+    if overwrite:
+        return False
     try:
         return is_done(job, wanted)
-    except InputError:
-        if overwrite:
-            return False
-        raise
-    except WSI2DMambaError:
+    except StoreError:
         return False  # the tile file is unreadable: the job itself will say so
 
 
 def _skipped_row(job: SlideJob, wanted: Extraction) -> FeatureRow:
-    with h5py.File(job.feature_path, "r") as file:
-        patches, dim = file["features"].shape
-    return FeatureRow(job.slide_id, wanted.encoder, int(patches), 0, int(dim), 0.0, "skipped", "done before")
+    with h5py.File(job.feature_path, "r") as features, h5py.File(job.tile_path, "r") as tiles:
+        patches, dim = features["features"].shape
+        unreadable = len(tiles["coords"]) - patches
+    message = "done before" + (f", {unreadable} unreadable patches left out" if unreadable else "")
+    return FeatureRow(job.slide_id, wanted.encoder, int(patches), int(unreadable), int(dim), 0.0, "skipped", message)
 
 
 def _one_line(error: BaseException | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +11,8 @@ import numpy as np
 
 from wsi2dmamba.core.errors import InputError, SlideError, StoreError
 from wsi2dmamba.features.encoders.base import EncoderInfo
+from wsi2dmamba.slides.layout import stamp_of
+from wsi2dmamba.slides.reader import Backend
 from wsi2dmamba.slides.tilefile import TileFile, open_finished, read_tile_datasets, read_tile_file
 
 
@@ -25,13 +27,28 @@ class SlideJob:
     tile_path, feature_path
         From where to where.
     slides
-        Folder to look for the slide in; None: where it was when tiled.
+        Folder that slides were looked for in; None: each is where it was when tiled.
+    found
+        The slide in that folder; None: there is none of this id.
+    reader
+        Slide reader to insist on, or ``auto``.
     """
 
     slide_id: str
     tile_path: Path
     feature_path: Path
     slides: Path | None = None
+    found: Path | None = None
+    reader: Backend = "auto"
+
+    @property
+    def lock_path(self) -> Path:
+        """Lock file that a run holds while it makes these features."""
+        return self.feature_path.parent / "locks" / f"{self.slide_id}.lock"
+
+
+class SlideLockedError(SlideError):
+    """A slide that another run is working on."""
 
 
 @dataclass(frozen=True)
@@ -84,38 +101,33 @@ def slide_of(job: SlideJob, tiles: TileFile) -> Path:
     """
     stamp = tiles.stamp
     path = _find_slide(job, tiles)
-    status = path.stat()
-    moved = stamp is not None and str(path) != stamp.path
-    if stamp is None or path.is_dir():
+    if stamp is None:
         return path
-    same = status.st_size == stamp.size_bytes and (moved or status.st_mtime_ns == stamp.modified_ns)
-    if not same:
-        raise SlideError(f"{path} was replaced since it was tiled; run `wsi2dmamba tile --overwrite` on it again")
+    now = stamp_of(path)
+    moved = now.path != stamp.path  # a copy need not keep the time
+    if now.size_bytes != stamp.size_bytes or not (moved or now.modified_ns == stamp.modified_ns):
+        raise SlideError(f"{path} was replaced since it was tiled; run `wsi2dmamba tile` on it again")
     return path
 
 
 def _find_slide(job: SlideJob, tiles: TileFile) -> Path:
     stamp = tiles.stamp
-    if job.slides is None:
-        if stamp is None:
-            raise SlideError(f"{job.tile_path} does not say where its slide is; give --slides DIR")
-        path = Path(stamp.path)
-        if not path.exists():
-            raise SlideError(f"{path} is not there any more; give --slides DIR if the slides were moved")
-        return path
-    if stamp is not None and (job.slides / Path(stamp.path).name).exists():
-        return (job.slides / Path(stamp.path).name).absolute()
-    found = sorted(path for path in job.slides.rglob("*") if path.stem == job.slide_id or path.name == job.slide_id)
-    if len(found) != 1:
-        how_many = "no slide" if not found else f"{len(found)} slides"
-        raise SlideError(f"{how_many} called {job.slide_id} in {job.slides}")
-    return found[0].absolute()
+    if job.slides is not None:
+        if job.found is None:
+            raise SlideError(f"no slide called {job.slide_id} in {job.slides}")
+        return job.found
+    if stamp is None:
+        raise SlideError(f"{job.tile_path} does not say where its slide is; give --slides DIR")
+    path = Path(stamp.path)
+    if not path.exists():
+        raise SlideError(f"{path} is not there any more; give --slides DIR if the slides were moved")
+    return path
 
 
 def is_done(job: SlideJob, wanted: Extraction) -> bool:
     """Tell whether a job's features exist and were made from the same patches in the same way.
 
-    A file that was cut short counts as absent.
+    A file that was cut short counts as absent, and so does one of a slide that was tiled anew since.
 
     Raises
     ------
@@ -136,7 +148,8 @@ def is_done(job: SlideJob, wanted: Extraction) -> bool:
     difference = _difference(made, wanted) or _tile_difference(have, tiles)
     if difference:
         raise InputError(f"{job.feature_path} was made with {difference}; give --overwrite or another --out")
-    return True
+    # Unreadable patches are left out of the features, so those are a part of the tiles.
+    return have.stamp == tiles.stamp and bool(np.isin(_keys(have), _keys(tiles)).all())
 
 
 def made_with(file: h5py.File) -> Extraction:
@@ -157,13 +170,9 @@ def _difference(made: Extraction, wanted: Extraction) -> str:
 
 
 def _tile_difference(have: TileFile, tiles: TileFile) -> str:
-    if have.geometry != tiles.geometry or have.settings != tiles.settings:
+    same_layout = replace(have.geometry, lattice=tiles.geometry.lattice, level0_size=tiles.geometry.level0_size)
+    if same_layout != tiles.geometry or have.settings != tiles.settings:
         return "other tile settings than the tile file has now"
-    if have.stamp != tiles.stamp:
-        return "another version of the slide"
-    # Unreadable patches are left out of the features, so those are a part of the tiles.
-    if not np.isin(_keys(have), _keys(tiles)).all():
-        return "other patches than the tile file has now"
     return ""
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +20,16 @@ from wsi2dmamba.core.workers import TaskOutcome
 from wsi2dmamba.features.chunks import NOTHING, Chunk, ChunkResult
 from wsi2dmamba.features.device import DeviceEncoder, stored_dtype
 from wsi2dmamba.features.feed import ChunkFeed
-from wsi2dmamba.features.jobs import Extraction, SlideJob, slide_of
+from wsi2dmamba.features.jobs import Extraction, SlideJob, SlideLockedError, slide_of
 from wsi2dmamba.features.store import FeatureFile, write_features
+from wsi2dmamba.slides.locks import held, holder_of
 from wsi2dmamba.slides.tilefile import TileFile, read_tile_file
 
 # Patches read by one process at a time: several lattice rows, so that stored tiles are decoded about once.
 CHUNK_PATCHES = 256
+
+# Finished slides that wait for the disk at most; their features are held in memory meanwhile.
+_WRITES_UNDER_WAY = 2
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class SlideSummary:
     dim: int
 
 
-@dataclass
+@dataclass(eq=False)
 class _OpenSlide:
     """A slide under way."""
 
@@ -56,11 +63,14 @@ class _OpenSlide:
     features: list[torch.Tensor] = field(default_factory=list)
     readable: list[NDArray[np.bool_]] = field(default_factory=list)
     error: BaseException | None = None
+    lock: ExitStack = field(default_factory=ExitStack)
 
 
 def _opened(job: SlideJob) -> _OpenSlide:
     slide = _OpenSlide(job)
     try:
+        if not slide.lock.enter_context(held(job.lock_path)):
+            raise SlideLockedError(f"{holder_of(job.lock_path) or 'another run'} is working on it")
         slide.tiles = read_tile_file(job.tile_path)
         slide.slide_path = slide_of(job, slide.tiles)
     except Exception as error:  # the slide's own boundary: what cannot be opened is reported, others go on
@@ -102,9 +112,23 @@ class Lane:
         self._dtype = stored_dtype(precision)
         self._on_bad_tile = on_bad_tile
         self._stager = stager or Stager(None)
+        self._open: list[_OpenSlide] = []
 
     def run(self, jobs: Iterable[SlideJob]) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
         """Yield the outcome of every job, in order. A slide's failure is its outcome, never the end of the others."""
+        writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        try:
+            yield from self._run(jobs, writer)
+        finally:
+            writer.shutdown(wait=True)
+            for slide in list(self._open):
+                slide.lock.close()
+
+    def _run(
+        self, jobs: Iterable[SlideJob], writer: ThreadPoolExecutor
+    ) -> Iterator[TaskOutcome[SlideJob, SlideSummary]]:
+        # Files are written and flushed to disk by a thread of their own, so that the encoder never waits for a disk.
+        finishing: deque[Future[TaskOutcome[SlideJob, SlideSummary]]] = deque()
         for fed in self._feed.stream(self._chunks(jobs)):
             slide = fed.tag
             slide.chunks_left -= 1
@@ -117,12 +141,17 @@ class Lane:
             if slide.error is not None:
                 slide.features.clear()
             if slide.chunks_left == 0:
-                yield self._finish(slide)
+                finishing.append(writer.submit(self._finish, slide))
+            while finishing and (finishing[0].done() or len(finishing) > _WRITES_UNDER_WAY):
+                yield finishing.popleft().result()
+        for future in finishing:
+            yield future.result()
 
     def _chunks(self, jobs: Iterable[SlideJob]) -> Iterator[tuple[_OpenSlide, Chunk]]:
         opened = (_opened(job) for job in jobs)
         for slide, local_path in self._stager.staged(opened, lambda slide: slide.slide_path):
             slide.slide_path = local_path
+            self._open.append(slide)
             yield from self._chunks_of(slide)
 
     def _chunks_of(self, slide: _OpenSlide) -> Iterator[tuple[_OpenSlide, Chunk]]:
@@ -137,7 +166,8 @@ class Lane:
             if slide.error is not None:  # it failed meanwhile: pass the rest without reading it
                 yield slide, NOTHING
             else:
-                yield slide, Chunk(str(slide.slide_path), tiles.geometry, tiles.coords[start : start + CHUNK_PATCHES])
+                coords = tiles.coords[start : start + CHUNK_PATCHES]
+                yield slide, Chunk(str(slide.slide_path), tiles.geometry, coords, slide.job.reader)
 
     def _take(self, slide: _OpenSlide, result: ChunkResult) -> None:
         bad = int((~result.readable).sum())
@@ -157,6 +187,8 @@ class Lane:
             except Exception as error:  # a full disk or a bad slide is that slide's outcome
                 slide.error = error
         self._stager.release(slide.slide_path)
+        self._open.remove(slide)
+        slide.lock.close()
         return TaskOutcome(slide.job, summary, slide.error, time.monotonic() - slide.started)
 
     def _write(self, slide: _OpenSlide) -> SlideSummary:

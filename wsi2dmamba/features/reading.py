@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.slides.patches import read_patches
-from wsi2dmamba.slides.reader import SlideReader, open_slide
+from wsi2dmamba.slides.reader import Backend, SlideReader, open_slide
 from wsi2dmamba.slides.tilefile import TileGeometry
 
 # The slide that this thread reads: chunks come slide by slide, and readers are not shared between threads.
@@ -17,7 +17,7 @@ _local = threading.local()
 
 
 def read_patches_of(
-    slide_path: str, geometry: TileGeometry, coords: NDArray[np.int64]
+    slide_path: str, geometry: TileGeometry, coords: NDArray[np.int64], reader: Backend = "auto"
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return (n, px, px, 3) uint8 RGB patches, and which of them could be read (False where the slide is damaged).
 
@@ -26,14 +26,15 @@ def read_patches_of(
     SlideError
         If the slide cannot be opened.
     """
-    return read_patches(_reader(slide_path), geometry, coords)
+    return read_patches(_reader(slide_path, reader), geometry, coords)
 
 
-def _reader(path: str) -> SlideReader:
-    if getattr(_local, "path", None) != path:
-        if getattr(_local, "path", None) is not None:
+def _reader(path: str, backend: Backend) -> SlideReader:
+    wanted = (path, backend)
+    if getattr(_local, "wanted", None) != wanted:
+        if getattr(_local, "wanted", None) is not None:
             _local.reader.close()
-        _local.path = None
-        _local.reader = open_slide(Path(path))
-        _local.path = path
+        _local.wanted = None
+        _local.reader = open_slide(Path(path), backend)
+        _local.wanted = wanted
     return _local.reader

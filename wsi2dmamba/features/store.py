@@ -72,6 +72,7 @@ def write_features(path: Path, features: FeatureFile) -> None:
         write_tile_datasets(file, features.tiles)
         chunks = (max(min(CHUNK_ROWS * 4, len(matrix)), CHUNK_ROWS), matrix.shape[1])
         dataset = file.create_dataset("features", data=matrix, chunks=chunks, maxshape=(None, matrix.shape[1]))
+        dataset.flush()
         dataset.attrs.update(name=features.tiles.geometry.slide_id, encoder=features.encoder)
         file.attrs.update(
             encoder=features.encoder, encoder_revision=features.encoder_revision, extraction=features.extraction

@@ -23,7 +23,8 @@ class FeatureRow:
     seconds
         From opening the slide to its finished file (slides overlap, so these do not add up to the run's time).
     status
-        ``done``, ``skipped`` (was done before), ``empty`` (no tissue patch, so no file) or ``failed``.
+        ``done``, ``skipped`` (was done before), ``empty`` (no tissue patch, so no file), ``locked``
+        (another run is at it) or ``failed``.
     message
         Why, in one line.
     """

@@ -71,7 +71,15 @@ class Aggregator(nn.Module, ABC):
         Number of features per patch.
     out_dim
         Number of outputs that the task asks for.
+
+    Attributes
+    ----------
+    training_label
+        Class of the case that the next forward is given, set by the training loop where the task has classes; only
+        models with a loss of their own on patches (CLAM) look at it.
     """
+
+    training_label: int | None = None
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()

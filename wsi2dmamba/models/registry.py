@@ -27,33 +27,145 @@ class ModelEntry:
         One line for `wsi2dmamba models`.
     paper
         Where it was published.
+    cost
+        What its time grows with; cells are those of the slide's bounding box, patches those with tissue.
     """
 
     module: str
     class_name: str
     title: str
     paper: str
+    cost: str
 
 
 MODELS: dict[str, ModelEntry] = {
+    "2dmamba": ModelEntry(
+        "wsi2dmamba.models.two_d_mamba",
+        "TwoDMamba",
+        "2D selective scan over the patch grid, attention pooling over tissue",
+        "Zhang et al., CVPR 2025, arXiv 2412.00678",
+        "4·cells",
+    ),
+    "2dvmamba": ModelEntry(
+        "wsi2dmamba.models.two_d_vmamba",
+        "TwoDVMamba",
+        "2D selective scans from the four corners, own parameters each",
+        "Zhang et al., CVPR 2025, arXiv 2412.00678",
+        "4·cells",
+    ),
+    "vmamba": ModelEntry(
+        "wsi2dmamba.models.vmamba",
+        "VMamba",
+        "1D scans along rows, columns and both reversed (SS2D)",
+        "Liu et al., NeurIPS 2024, arXiv 2401.10166",
+        "4·cells",
+    ),
+    "v2m": ModelEntry(
+        "wsi2dmamba.models.v2m",
+        "V2M",
+        "row scan, then column scan (Roesser), from the four corners",
+        "Wang et al., 2024, arXiv 2410.10382",
+        "8·cells",
+    ),
+    "mamba2d": ModelEntry(
+        "wsi2dmamba.models.mamba2d",
+        "Mamba2D",
+        "2D recurrence over all lattice paths (wavefront)",
+        "Baty et al., 2024, arXiv 2412.16146",
+        "cells",
+    ),
+    "spatial-mamba": ModelEntry(
+        "wsi2dmamba.models.spatial_mamba",
+        "SpatialMamba",
+        "1D scan, states fused with their neighbours",
+        "Xiao et al., ICLR 2025, arXiv 2410.15091",
+        "cells",
+    ),
+    "vim": ModelEntry(
+        "wsi2dmamba.models.vim",
+        "Vim",
+        "forward and backward 1D scans with absolute positions",
+        "Zhu et al., ICML 2024, arXiv 2401.09417",
+        "2·patches",
+    ),
+    "mambamil": ModelEntry(
+        "wsi2dmamba.models.mambamil",
+        "MambaMIL",
+        "1D scan over the list of patches",
+        "Yang et al., MICCAI 2024, arXiv 2403.06800",
+        "patches",
+    ),
+    "srmamba": ModelEntry(
+        "wsi2dmamba.models.srmamba",
+        "SRMamba",
+        "1D scans over the list and the stride-reordered list",
+        "Yang et al., MICCAI 2024, arXiv 2403.06800",
+        "2·patches",
+    ),
+    "hi-mamba": ModelEntry(
+        "wsi2dmamba.models.hi_mamba",
+        "HiMamba",
+        "scans within windows and over pooled regions",
+        "Qiao et al., 2024, arXiv 2410.10140",
+        "cells",
+    ),
+    "mamba-in-mamba": ModelEntry(
+        "wsi2dmamba.models.mamba_in_mamba",
+        "MambaInMamba",
+        "scans within regions (words) and among them (sentences)",
+        "Chen et al., TGRS 2024, arXiv 2403.02148",
+        "2·cells",
+    ),
+    "s4mil": ModelEntry(
+        "wsi2dmamba.models.s4mil",
+        "S4MIL",
+        "linear state-space model over the list, max pooling",
+        "Fillioux et al., MICCAI 2023, arXiv 2306.15789",
+        "patches·log patches",
+    ),
     "abmil": ModelEntry(
         "wsi2dmamba.models.abmil",
         "GatedAttentionMIL",
         "gated attention pooling; knows nothing of positions",
         "Ilse et al., ICML 2018, arXiv 1802.04712",
+        "patches",
+    ),
+    "clam-sb": ModelEntry(
+        "wsi2dmamba.models.clam",
+        "ClamSB",
+        "gated attention with an instance loss, one branch",
+        "Lu et al., Nat. Biomed. Eng. 2021, arXiv 2004.09666",
+        "patches",
+    ),
+    "clam-mb": ModelEntry(
+        "wsi2dmamba.models.clam",
+        "ClamMB",
+        "gated attention with an instance loss, a branch per class",
+        "Lu et al., Nat. Biomed. Eng. 2021, arXiv 2004.09666",
+        "patches",
+    ),
+    "dsmil": ModelEntry(
+        "wsi2dmamba.models.dsmil",
+        "DSMIL",
+        "critical patch and attention to what resembles it",
+        "Li et al., CVPR 2021, arXiv 2011.08939",
+        "patches",
+    ),
+    "transmil": ModelEntry(
+        "wsi2dmamba.models.transmil",
+        "TransMIL",
+        "Nyström self-attention with convolutional positions",
+        "Shao et al., NeurIPS 2021, arXiv 2106.00908",
+        "patches·landmarks",
     ),
     "mean": ModelEntry(
         "wsi2dmamba.models.mean",
         "MeanPooling",
         "mean of the projected patches; the floor every model must beat",
         "—",
+        "patches",
     ),
-    "max": ModelEntry(
-        "wsi2dmamba.models.max",
-        "MaxPooling",
-        "strongest patch of every channel",
-        "—",
-    ),
+    "max": ModelEntry("wsi2dmamba.models.max", "MaxPooling", "strongest patch of every channel", "—", "patches"),
 }
 
 

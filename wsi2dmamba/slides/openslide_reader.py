@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import openslide
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import SlideError
 from wsi2dmamba.slides.reader import BadRegionError, BaseReader, Level, Rgb, filled
+
+# A damaged chain can be a circle.
+_MOST_DIRECTORIES = 1000
 
 
 class OpenSlideReader(BaseReader):
@@ -97,7 +102,44 @@ def _open(file: Path, path: Path) -> openslide.OpenSlide:
     try:
         return openslide.OpenSlide(file)
     except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(f"{path} cannot be opened: {' '.join(str(error).split())}") from error
+        reason = "the file is cut short; copy it again" if tiff_is_cut_short(file) else " ".join(str(error).split())
+        raise SlideError(f"{path} cannot be opened: {reason}") from error
+
+
+def tiff_is_cut_short(file: Path) -> bool:
+    """Tell whether a file is a TIFF one of whose directories should lie beyond its end."""
+    try:
+        with file.open("rb") as opened:
+            return _chain_leaves_the_file(opened, file.stat().st_size)
+    except (OSError, struct.error):
+        return False
+
+
+def _chain_leaves_the_file(file: BinaryIO, size: int) -> bool:
+    """Follow the TIFF's directories (TIFF 6.0, section 2; BigTIFF has 8-byte offsets and counts)."""
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 16:
+        return False
+    version = struct.unpack(order + "H", head[2:4])[0]
+    if version not in (42, 43):
+        return False
+    count, entry, link = ("H", 12, "I") if version == 42 else ("Q", 20, "Q")
+    start = 4 if version == 42 else 8
+    offset = struct.unpack(order + link, head[start : start + struct.calcsize(link)])[0]
+    for _ in range(_MOST_DIRECTORIES):
+        if offset == 0:
+            return False
+        if offset + struct.calcsize(count) > size:
+            return True
+        file.seek(offset)
+        entries = struct.unpack(order + count, file.read(struct.calcsize(count)))[0]
+        end = offset + struct.calcsize(count) + entries * entry
+        if end + struct.calcsize(link) > size:
+            return True
+        file.seek(end)
+        offset = struct.unpack(order + link, file.read(struct.calcsize(link)))[0]
+    return False
 
 
 def _mpp(properties: Mapping[str, str]) -> float | None:

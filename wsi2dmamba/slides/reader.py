@@ -16,6 +16,7 @@ from wsi2dmamba.core.errors import SlideError
 Rgb = tuple[int, int, int]
 Backend = Literal["auto", "native", "openslide", "tifffile", "image"]
 
+NATIVE_SUFFIXES = frozenset({".svs", ".tif", ".tiff"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2"})
 
 _WHITE: Rgb = (255, 255, 255)
@@ -169,10 +170,28 @@ def open_slide(path: Path, backend: Backend = "auto") -> SlideReader:
     """
     if not path.exists():
         raise SlideError(f"{path} does not exist")
-    if backend == "image" or (backend == "auto" and path.suffix.lower() in IMAGE_SUFFIXES):
-        from wsi2dmamba.slides.image_reader import ImageReader
-
-        return ImageReader(path)
+    # Imported here: this module is the interface that the readers themselves import.
+    from wsi2dmamba.slides.image_reader import ImageReader
+    from wsi2dmamba.slides.native_reader import NativeReader
     from wsi2dmamba.slides.openslide_reader import OpenSlideReader
+    from wsi2dmamba.slides.tiff_reader import TiffReader
 
-    return OpenSlideReader(path)
+    readers = {"image": ImageReader, "native": NativeReader, "openslide": OpenSlideReader, "tifffile": TiffReader}
+    if backend != "auto":
+        return readers[backend](path)
+    name = path.name.lower()
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageReader(path)
+    if name.endswith((".ome.tif", ".ome.tiff")):  # OpenSlide would show their first channel, at one level
+        return TiffReader(path)
+    if path.is_file() and path.suffix.lower() in NATIVE_SUFFIXES:
+        try:
+            return NativeReader(path)
+        except SlideError:
+            pass  # whatever the reason, OpenSlide decides whether this is a slide
+    try:
+        return OpenSlideReader(path)
+    except SlideError:
+        if not name.endswith((".tif", ".tiff", ".btf")):
+            raise
+        return TiffReader(path)

@@ -129,6 +129,7 @@ def write_tile_datasets(file: h5py.File, tiles: TileFile) -> None:
     )
     file.create_dataset("grid", data=tiles.grid.astype(np.int32))
     file.create_dataset("tissue", data=tiles.tissue.astype(np.float32))
+    coords.flush()  # places its chunks now: left to HDF5, their address depends on when the dataset is closed
     coords.attrs.update(trident_attributes(tiles.geometry))
     geometry = tiles.geometry
     file.attrs.update(

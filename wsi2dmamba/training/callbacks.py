@@ -25,6 +25,7 @@ from wsi2dmamba.training.data import BagStore, Sample
 from wsi2dmamba.training.inference import logits_of
 from wsi2dmamba.training.loader import SampleLoader
 from wsi2dmamba.training.module import SlideModule
+from wsi2dmamba.training.watch import tell_progress
 
 
 class EpochEnd(L.Callback):
@@ -38,6 +39,8 @@ class EpochEnd(L.Callback):
         Samples that choose the model, and their bags.
     config
         `choose`, `patience` and `ema`.
+    folder
+        The fold's folder, where the number of finished epochs is told.
 
     Attributes
     ----------
@@ -50,12 +53,18 @@ class EpochEnd(L.Callback):
     """
 
     def __init__(
-        self, loader: SampleLoader, validation: Sequence[Sample], store: BagStore, config: TrainConfig
+        self,
+        loader: SampleLoader,
+        validation: Sequence[Sample],
+        store: BagStore,
+        config: TrainConfig,
+        folder: Path,
     ) -> None:
         self.loader = loader
         self.validation = validation
         self.store = store
         self.config = config
+        self.folder = folder
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self.best_loss = math.inf
@@ -125,6 +134,7 @@ class EpochEnd(L.Callback):
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
         self.history.append(row)
+        tell_progress(self.folder, epoch)
         if trainer.logger is not None:
             trainer.logger.log_metrics({key: value for key, value in row.items() if key != "epoch"}, step=epoch)
         if self.config.choose == "last" or validation_loss < self.best_loss:
@@ -163,10 +173,10 @@ class ResumePoint(L.Callback):
     accumulate
         Batches per optimiser step: gradients in between are not saved.
     every_seconds
-        Least time between two checkpoints.
+        Least time between two checkpoints; None = at the end of every epoch.
     """
 
-    def __init__(self, path: Path, loader: SampleLoader, accumulate: int, every_seconds: float) -> None:
+    def __init__(self, path: Path, loader: SampleLoader, accumulate: int, every_seconds: float | None) -> None:
         self.path = path
         self.loader = loader
         self.accumulate = accumulate
@@ -176,7 +186,10 @@ class ResumePoint(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        due = self.every_seconds == 0 or time.monotonic() - self._last >= self.every_seconds
+        if self.every_seconds is None:
+            due = self.loader.position % self.loader.batches_per_epoch == 0
+        else:
+            due = self.every_seconds == 0 or time.monotonic() - self._last >= self.every_seconds
         if due and self.loader.position % self.accumulate == 0:
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()

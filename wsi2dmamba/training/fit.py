@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from wsi2dmamba.cohort.table import Case, Cohort
 from wsi2dmamba.config import RunConfig
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials
 from wsi2dmamba.training.preflight import FeatureDescription
+from wsi2dmamba.training.watch import PROGRESS
 
 if TYPE_CHECKING:
     import lightning.pytorch as L
@@ -114,12 +115,22 @@ def fit_fold(task: FoldTask) -> FoldResult:
     store = BagStore(task.paths, task.config.features)
     cases = task.cohort.by_id()
     with quiet_lightning():
-        trained, epochs = _train(task, cases, store)
+        trained, epochs, leads = _train(task, cases, store)
+    result = FoldResult(
+        task.folder, len(epochs.history), epochs.best_epoch, epochs.best_loss, time.monotonic() - started
+    )
+    if not leads:
+        return result
     trained.model.load_state_dict(epochs.weights)
     trained.model.eval()
     _calibrate(task, trained, cases, store)
     _save(task, trained, epochs, cases, store)
-    return FoldResult(task.folder, len(epochs.history), epochs.best_epoch, epochs.best_loss, time.monotonic() - started)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def leads_devices(devices: int) -> bool:
+    """Whether this process writes the results: with DDP one process per device runs the same program."""
+    return devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _limit_threads(threads: int) -> None:
@@ -131,7 +142,7 @@ def _limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[TrainedModel, EpochEnd]:
+def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[TrainedModel, EpochEnd, bool]:
     import torch
 
     from wsi2dmamba.models.registry import build_model
@@ -168,9 +179,11 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
         seed=seed,
     )
     validation = samples_of([cases[case_id] for case_id in task.fold.validation], config.several_slides)
-    epochs = EpochEnd(loader, validation, store, config)
+    epochs = EpochEnd(loader, validation, store, config, task.folder)
     last = task.folder / LAST
-    resume = ResumePoint(last, loader, config.accumulate, config.checkpoint_seconds)
+    # Clocks of several processes differ; they agree on a checkpoint at the end of every epoch.
+    every = config.checkpoint_seconds if config.devices == 1 else None
+    resume = ResumePoint(last, loader, config.accumulate, every)
     trainer = _trainer(task, [epochs, resume])
     trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
     trained = TrainedModel(
@@ -183,7 +196,7 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
         task.fold.index,
         task.seed,
     )
-    return trained, epochs
+    return trained, epochs, leads_devices(config.devices)
 
 
 def _trainer(task: FoldTask, callbacks: Sequence[L.Callback]) -> L.Trainer:
@@ -242,4 +255,5 @@ def _save(task: FoldTask, trained: TrainedModel, epochs: EpochEnd, cases: dict[s
         tables.append(prediction_table(chosen, truth, predicted, fold=task.fold.index, seed=task.seed, split=split))
     with atomic_path(task.folder / PREDICTIONS) as partial:
         pd.concat(tables, ignore_index=True).to_csv(partial, index=False)
-    (task.folder / LAST).unlink(missing_ok=True)
+    for leftover in (LAST, PROGRESS):
+        (task.folder / leftover).unlink(missing_ok=True)

@@ -55,7 +55,8 @@ class SlideModule(L.LightningModule):
         # Every step draws from a generator seeded by its position, so a resumed run needs no generator state.
         torch.manual_seed(step_seed(self.seed, self.position, self.global_rank))
         outputs = []
-        for _, bags in batch:
+        for sample, bags in batch:
+            self.model.training_label = sample.case.label
             changed = [augment(bag, self.config.patch_dropout, self.config.flips) for bag in bags]
             outputs.append(self.model(changed))
         loss = self.task.loss(torch.stack([output.logits for output in outputs]), [sample.case for sample, _ in batch])

@@ -21,6 +21,7 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*optimizer.step.*")
+            warnings.filterwarnings("ignore", message=".*Mismatch dtype between input and weight.*")
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             yield
     finally:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from wsi2dmamba.cohort.saved import save_splits
 from wsi2dmamba.cohort.splits import make_splits, weak_spots
 from wsi2dmamba.cohort.table import Cohort, load_cohort
 from wsi2dmamba.config import RunConfig, load_config, save_config
-from wsi2dmamba.core.errors import ConfigError, TrainingError, WSI2DMambaError
+from wsi2dmamba.core.errors import CohortError, ConfigError, TrainingError, WSI2DMambaError
 from wsi2dmamba.core.executors import Executor, make_executor
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json
 from wsi2dmamba.core.workers import default_workers
-from wsi2dmamba.training.fit import PREDICTIONS, FoldResult, FoldTask, fit_fold, is_finished
+from wsi2dmamba.training.fit import PREDICTIONS, FoldResult, FoldTask, fit_fold, is_finished, leads_devices
 from wsi2dmamba.training.preflight import FeatureDescription, describe_features
+from wsi2dmamba.training.watch import show_epochs
 
 Say = Callable[[str], None]
 
@@ -93,12 +95,14 @@ def train_runs(
     say: Say | None = None,
 ) -> list[Path]:
     """Train several runs with one set of worker processes; see `train_run`."""
+    shown = say is not None
     say = say or (lambda line: None)
     prepared = [prepare_run(config, overwrite=overwrite, say=say) for config in configs]
     everything = [(one, fold, seed) for one in prepared for fold in one.folds for seed in one.config.train.seeds]
     gpus = _gpus(prepared)
     asked = workers or max((one.config.train.workers or 0 for one in prepared), default=0) or gpus or default_workers()
-    at_once = max(1, min(asked, len(everything)))
+    several_devices = any(one.config.train.devices > 1 for one in prepared)
+    at_once = 1 if several_devices else max(1, min(asked, len(everything)))
     # From the whole number of trainings, not of those left: a run that goes on must not use other threads.
     threads = None if dask else max(1, default_workers() // at_once)
     tasks = [
@@ -109,10 +113,13 @@ def train_runs(
     if 0 < len(left) < len(tasks):
         say(f"{len(tasks) - len(left)} of {len(tasks)} trainings are finished already")
     if left:
-        with make_executor(dask, at_once, gpu=bool(gpus)) as executor:
+        epochs = [task.config.train.epochs for task in left]
+        watching = show_epochs([task.folder for task in left], epochs) if shown else nullcontext()
+        with make_executor(dask, at_once, gpu=bool(gpus)) as executor, watching:
             _train_all(left, executor, say)
     for one in prepared:
-        _gather(one, [task for task in tasks if task.config is one.config])
+        if leads_devices(one.config.train.devices):
+            _gather(one, [task for task in tasks if task.config is one.config])
     return [one.config.folder for one in prepared]
 
 
@@ -134,12 +141,24 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False, say: Say) -> Prep
     matched = match_features(cohort, config.features.dir)
     features = describe_features(matched.paths, config.features)
     folds = make_splits(matched.cohort, config.splits, config.cohort)
+    if config.task.kind == "cox":
+        _require_validation_events(folds, matched.cohort)
     for line in report_lines(matched, folds):
         say(line)
     _claim_folder(config, inputs_digest(matched), overwrite)
     prepared = Prepared(config, matched, features, folds)
     _lay_out(prepared)
     return prepared
+
+
+def _require_validation_events(folds: Sequence[Fold], cohort: Cohort) -> None:
+    cases = cohort.by_id()
+    for fold in folds:
+        if not any(cases[case_id].event for case_id in fold.validation):
+            raise CohortError(
+                f"fold {fold.index}: no event in validation, so a partial likelihood cannot choose the epoch; "
+                "use fewer folds or a larger splits.validation_fraction"
+            )
 
 
 def report_lines(matched: Matched, folds: Sequence[Fold]) -> list[str]:

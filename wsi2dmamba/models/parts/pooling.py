@@ -98,6 +98,36 @@ class AttentionHead(nn.Module):
         )
 
 
+class MaxHead(nn.Module):
+    """Maximum of every channel over tokens, then a linear head.
+
+    Parameters
+    ----------
+    width
+        Width of the tokens.
+    out_dim
+        Number of outputs.
+    """
+
+    def __init__(self, width: int, out_dim: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(width, out_dim)
+
+    def forward(self, tokens: Tensor) -> SlideOutput:
+        """Pool (N, width) tokens.
+
+        A patch's attention is the share of channels in which it is the maximum, and it adds those channels' terms
+        of the head to the logits.
+        """
+        strongest, winner = tokens.max(dim=0)
+        width = tokens.shape[1]
+        attention = tokens.new_zeros(len(tokens)).index_add(0, winner, tokens.new_full((width,), 1 / width))
+        with torch.no_grad():
+            terms = (self.classifier.weight * strongest).T
+            patch_logits = terms.new_zeros(len(tokens), terms.shape[1]).index_add(0, winner, terms)
+        return SlideOutput(self.classifier(strongest), attention, patch_logits)
+
+
 def additive_logits(classifier: nn.Linear, tokens: Tensor, weights: Tensor) -> Tensor:
     """Return (N, out_dim): what each of (N, width) tokens adds, with its weight, to a linear head's logits."""
     with torch.no_grad():

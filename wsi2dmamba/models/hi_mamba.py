@@ -1,0 +1,100 @@
+"""Hi-Mamba: scans within windows and over pooled regions (Qiao et al., arXiv 2410.10140)."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from wsi2dmamba.models.parts.conv import DepthwiseConv2d
+from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
+from wsi2dmamba.models.parts.lattice import Lattice2D
+from wsi2dmamba.models.parts.selective import SelectiveParameters
+from wsi2dmamba.models.parts.ss2d import FourScanOptions
+from wsi2dmamba.models.parts.windows import join_windows, pad_to_windows, split_windows
+
+
+class HiMamba(GridAggregator):
+    """Blocks of a local scan (L-SSM) and a region scan (R-SSM), both in one direction, which turns from block to block.
+
+    The hierarchical block and the alternation of directions are section 3.2 and 3.3 of the paper. The local scan reads
+    each window's cells in order, the region scan the means of the windows over the raster of windows; the region's
+    output is handed to all cells of its window and added.
+
+    Parameters
+    ----------
+    in_dim
+        Number of features per patch.
+    out_dim
+        Number of outputs that the task asks for.
+    options
+        See `HiMamba.Options`.
+    """
+
+    class Options(GridOptions, FourScanOptions):
+        """Options of Hi-Mamba: those of the raster and of its block.
+
+        Attributes
+        ----------
+        window
+            Cells on the side of a window.
+        """
+
+        layers: int = Field(2, ge=1, le=64)
+        window: int = Field(4, ge=1, le=64)
+
+    def make_mixer(self, index: int) -> nn.Module:
+        """Return a mixer that scans along rows, columns, reversed rows or reversed columns, by turns."""
+        assert isinstance(self.options, HiMamba.Options)
+        return HierarchicalMixer(self.options.dim, self.options, self.options.window, direction=index % 4)
+
+
+class HierarchicalMixer(nn.Module):
+    """in_proj → convolution → SiLU → local scan + region scan → LayerNorm, gated → out_proj.
+
+    Parameters
+    ----------
+    dim
+        Width of the tokens.
+    options
+        See `FourScanOptions`.
+    window
+        Cells on the side of a window.
+    direction
+        0: along rows; 1: along columns; 2 and 3: the same, reversed.
+    """
+
+    def __init__(self, dim: int, options: FourScanOptions, window: int, direction: int) -> None:
+        super().__init__()
+        inner, rank = options.expand * dim, options.dt_rank or math.ceil(dim / 16)
+        self.window = window
+        self.by_columns, self.reverse = direction % 2 == 1, direction >= 2
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv = DepthwiseConv2d(inner, options.conv_kernel)
+        self.local = SelectiveParameters(inner, options.state, rank, options.dt_init)
+        self.region = SelectiveParameters(inner, options.state, rank, options.dt_init)
+        self.norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:
+        """Mix a (1, rows, cols, dim) raster."""
+        u, z = self.in_proj(raster).chunk(2, dim=-1)
+        u = nn.functional.silu(self.conv(u))
+        if self.by_columns:
+            u = u.transpose(1, 2)
+        y = self._scan(u)
+        if self.by_columns:
+            y = y.transpose(1, 2)
+        mixed: Tensor = self.out_proj(self.norm(y) * nn.functional.silu(z))
+        return mixed
+
+    def _scan(self, u: Tensor) -> Tensor:
+        rows, cols = u.shape[1:3]
+        padded = pad_to_windows(u, self.window)
+        windows = split_windows(padded, self.window)
+        local = self.local.scan_sequence(windows, reverse=self.reverse)
+        regions = windows.mean(dim=1).unsqueeze(0)
+        region = self.region.scan_sequence(regions, reverse=self.reverse)
+        summed = local + region.squeeze(0).unsqueeze(1)
+        return join_windows(summed, padded.shape[1], padded.shape[2], self.window)[:, :rows, :cols]

@@ -1,0 +1,180 @@
+"""The frame of every aggregator that mixes tokens on the slide's raster.
+
+    features → projection → raster with background → blocks of [norm → mixer, + residual] → norm → attention → head
+
+A system is the mixer it puts in; everything else is equal, so that comparisons are of mixers.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from wsi2dmamba.models.base import Aggregator, Bag, SlideOutput
+from wsi2dmamba.models.parts.blocks import DropPath, RMSNorm, drop_path_rates
+from wsi2dmamba.models.parts.lattice import Lattice2D, connected_pieces
+from wsi2dmamba.models.parts.pooling import AttentionHead, AttentionOptions
+from wsi2dmamba.models.parts.projection import Projection, ProjectionOptions
+
+
+class GridOptions(ProjectionOptions, AttentionOptions):
+    """Options of all aggregators on a raster.
+
+    Attributes
+    ----------
+    layers
+        Number of blocks.
+    drop_path
+        Probability of skipping the last block in training; it rises linearly from zero at the first.
+    background
+        What fills cells without tissue: a "learned" token or "zero".
+    pooling
+        Whether the attention is over "tissue" cells or over "all" cells of the raster.
+    grid_shape
+        (rows, cols) that every slide is padded to; None: each slide's own bounding box.
+    pieces
+        "together": one raster for the whole slide; "apart": one for each connected piece of tissue, so that time
+        grows with tissue rather than with the bounding box, and no state crosses from piece to piece. Patches up to
+        one empty cell apart are connected.
+    mlp_ratio
+        Hidden width of a feed-forward network after every mixer, per channel of the token; 0: none. The image
+        backbones from which several of these systems come use 4.
+    """
+
+    layers: int = Field(1, ge=1, le=64)
+    drop_path: float = Field(0.0, ge=0.0, lt=1.0)
+    background: Literal["learned", "zero"] = "learned"
+    pooling: Literal["tissue", "all"] = "tissue"
+    grid_shape: tuple[int, int] | None = None
+    pieces: Literal["together", "apart"] = "together"
+    mlp_ratio: float = Field(0.0, ge=0.0, le=16.0)
+
+    @model_validator(mode="after")
+    def _check_pieces(self) -> GridOptions:
+        if self.pieces == "apart" and (self.grid_shape is not None or self.pooling == "all"):
+            raise ValueError("pieces: apart needs pooling: tissue and no grid_shape")
+        return self
+
+
+class MixerBlock(nn.Module):
+    """x + mixer(norm(x)), with stochastic depth.
+
+    Parameters
+    ----------
+    width
+        Number of channels.
+    mixer
+        Module from (raster, `Lattice2D`) to a raster.
+    drop_path
+        Probability of skipping the mixer, and the feed-forward network, in training.
+    mlp_ratio
+        Hidden width of the feed-forward network per channel; 0: none.
+    """
+
+    def __init__(self, width: int, mixer: nn.Module, drop_path: float, mlp_ratio: float = 0.0) -> None:
+        super().__init__()
+        self.norm = RMSNorm(width)
+        self.mixer = mixer
+        self.drop_path = DropPath(drop_path)
+        self.feed_forward = feed_forward(width, mlp_ratio) if mlp_ratio else None
+
+    def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
+        """Mix a (1, rows, cols, width) raster."""
+        mixed: Tensor = raster + self.drop_path(self.mixer(self.norm(raster), lattice))
+        if self.feed_forward is not None:
+            mixed = mixed + self.drop_path(self.feed_forward(mixed))
+        return mixed
+
+
+def feed_forward(width: int, ratio: float) -> nn.Module:
+    """Return norm → linear → GELU → linear."""
+    hidden = round(width * ratio)
+    return nn.Sequential(RMSNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+class GridAggregator(Aggregator):
+    """Base of the aggregators on a raster; a subclass says what its mixer is.
+
+    Parameters
+    ----------
+    in_dim
+        Number of features per patch.
+    out_dim
+        Number of outputs that the task asks for.
+    options
+        Those of `GridOptions` and the subclass's own.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, options: GridOptions) -> None:
+        super().__init__(in_dim, out_dim)
+        self.options = options
+        self.project = Projection(in_dim, options)
+        learned = options.background == "learned"
+        self.background = nn.Parameter(0.02 * torch.randn(options.dim)) if learned else None
+        rates = drop_path_rates(options.drop_path, options.layers)
+        mixers = [self.make_mixer(index) for index in range(options.layers)]
+        self.blocks = nn.ModuleList(
+            MixerBlock(options.dim, mixer, rate, options.mlp_ratio) for mixer, rate in zip(mixers, rates, strict=True)
+        )
+        self.norm = nn.LayerNorm(options.dim)
+        self.head = AttentionHead(options.dim, out_dim, options)
+
+    @abstractmethod
+    def make_mixer(self, index: int) -> nn.Module:
+        """Return the mixer of block `index`: a module from ((1, rows, cols, dim), `Lattice2D`) to the same raster."""
+
+    def lay(self, bag: Bag) -> tuple[Tensor, Lattice2D]:
+        """Return a bag's (1, rows, cols, dim) raster before the first block, and where its patches lie."""
+        lattice = Lattice2D.of(bag, self.options.grid_shape)
+        return lattice.scatter(self.project(bag.features), self.background), lattice
+
+    def mix(self, bag: Bag) -> tuple[Tensor, Lattice2D]:
+        """Return a bag's (1, rows, cols, dim) raster after the last block, and where its patches lie."""
+        raster, lattice = self.lay(bag)
+        for block in self.blocks:
+            raster = block(raster, lattice)
+        return raster, lattice
+
+    def encode(self, bag: Bag) -> Tensor:
+        """Return (N, dim) tokens of the patches, each knowing its neighbourhood."""
+        if self.options.pieces == "apart":
+            return self._encode_apart(bag)
+        raster, lattice = self.mix(bag)
+        tokens: Tensor = self.norm(lattice.gather(raster))
+        return tokens
+
+    def _encode_apart(self, bag: Bag) -> Tensor:
+        tokens = self.project(bag.features)
+        members = connected_pieces(bag)
+        mixed = [self._mixed(tokens[m], Lattice2D.of(Bag(tokens[m], bag.grid[m], bag.grid_shape))) for m in members]
+        back: Tensor = self.norm(torch.cat(mixed).index_select(0, torch.argsort(torch.cat(members))))
+        return back
+
+    def _mixed(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
+        raster = lattice.scatter(tokens, self.background)
+        for block in self.blocks:
+            raster = block(raster, lattice)
+        return lattice.gather(raster)
+
+    def pool(self, tokens: Tensor) -> SlideOutput:
+        """Return the output of attention pooling over (N, dim) tokens."""
+        output: SlideOutput = self.head(tokens)
+        return output
+
+    def forward(self, case: Bag | Sequence[Bag]) -> SlideOutput:
+        """Return the output for one case: a bag, or the bags of all its slides."""
+        if self.options.pooling == "tissue":
+            return super().forward(case)
+        cells, patches, before = [], [], 0
+        for bag in [case] if isinstance(case, Bag) else case:
+            raster, lattice = self.mix(bag)
+            cells.append(raster.flatten(0, 2))
+            patches.append(lattice.cells + before)
+            before += lattice.rows * lattice.cols
+        pooled: SlideOutput = self.head(self.norm(torch.cat(cells)), torch.cat(patches))
+        return pooled

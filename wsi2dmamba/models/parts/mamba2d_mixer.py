@@ -1,0 +1,109 @@
+"""The 2DMamba mixer: a Mamba block whose scan runs over the raster in two dimensions."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from scan2d import START_CORNERS
+from wsi2dmamba.core.validation import Settings
+from wsi2dmamba.models.parts.conv import CausalConv1d, DepthwiseConv2d
+from wsi2dmamba.models.parts.lattice import Lattice2D
+from wsi2dmamba.models.parts.selective import DeltaInit, SelectiveParameters
+
+
+class ScanOptions(Settings):
+    """Options of the 2D selective scan and its block.
+
+    Attributes
+    ----------
+    expand
+        Scanned channels per channel of the token.
+    state
+        States per scanned channel, N.
+    dt_rank
+        Rank of the map from token to step size Δ; None: dim / 16, rounded up.
+    dt_init
+        "mamba": Δ starts log-uniform in [0.001, 0.1]; "zero": its bias is zero and Δ starts at 0.69, as in the
+        published code.
+    conv
+        Depthwise convolution before the scan: "2d" on the raster, "1d" causal on the flattened raster (which leaks
+        across the ends of rows, as published), or "none".
+    conv_kernel
+        Taps of it: odd for "2d".
+    corners
+        Scan from the top-left corner (1) or from all four, summed (4).
+    corner_parameters
+        With four corners: "shared" Δ, A, B, C, D, or "separate" ones per corner.
+    gaps
+        What the state does in cells without tissue: "scan" them like others, with the background's own Δ, or "cross"
+        them unchanged (Δ = 0), so that it does not fade over the distance between two pieces of tissue.
+    """
+
+    expand: int = Field(2, ge=1, le=16)
+    state: int = Field(16, ge=1, le=256)
+    dt_rank: int | None = Field(None, ge=1)
+    dt_init: DeltaInit = "mamba"
+    conv: Literal["2d", "1d", "none"] = "2d"
+    conv_kernel: int = Field(3, ge=1, le=31)
+    corners: Literal[1, 4] = 4
+    corner_parameters: Literal["shared", "separate"] = "shared"
+    gaps: Literal["scan", "cross"] = "scan"
+
+
+class Mamba2DMixer(nn.Module):
+    """in_proj → depthwise convolution → SiLU → (Δ, B, C) → 2D scan, gated → out_proj (2DMamba, section 4.1).
+
+    Parameters
+    ----------
+    dim
+        Width of the tokens.
+    options
+        See `ScanOptions`.
+    """
+
+    def __init__(self, dim: int, options: ScanOptions) -> None:
+        super().__init__()
+        inner = options.expand * dim
+        dt_rank = options.dt_rank or math.ceil(dim / 16)
+        self.starts = START_CORNERS[: options.corners]
+        self.cross_gaps = options.gaps == "cross"
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv = _convolution(inner, options)
+        sets = len(self.starts) if options.corner_parameters == "separate" else 1
+        self.selective = nn.ModuleList(
+            SelectiveParameters(inner, options.state, dt_rank, options.dt_init) for _ in range(sets)
+        )
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
+        """Mix a (1, rows, cols, dim) raster."""
+        u, z = self.in_proj(raster).chunk(2, dim=-1)
+        u = nn.functional.silu(self.conv(u))
+        empty = ~lattice.occupied() if self.cross_gaps else None
+        if len(self.starts) == 1:
+            mixed = self._parameters_of(0).scan_grid(u, z, self.starts[0], empty)
+        else:
+            mixed = self._scan_corners(u, empty) * nn.functional.silu(z)
+        projected: Tensor = self.out_proj(mixed)
+        return projected
+
+    def _scan_corners(self, u: Tensor, empty: Tensor | None) -> Tensor:
+        if len(self.selective) == 1:
+            return self._parameters_of(0).scan_grid_corners(u, self.starts, empty)
+        scans = [self._parameters_of(k).scan_grid(u, None, start, empty) for k, start in enumerate(self.starts)]
+        return sum(scans[1:], start=scans[0])
+
+    def _parameters_of(self, corner: int) -> SelectiveParameters:
+        parameters = self.selective[corner]
+        assert isinstance(parameters, SelectiveParameters)
+        return parameters
+
+
+def _convolution(inner: int, options: ScanOptions) -> nn.Module:
+    if options.conv == "2d":
+        return DepthwiseConv2d(inner, options.conv_kernel)
+    return CausalConv1d(inner, options.conv_kernel) if options.conv == "1d" else nn.Identity()

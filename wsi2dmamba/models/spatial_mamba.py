@@ -1,0 +1,81 @@
+"""Spatial-Mamba: a 1D scan whose states are fused with their neighbours (Xiao et al., ICLR 2025, arXiv 2410.15091)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scan2d import dilated_state_fusion
+from wsi2dmamba.models.parts.conv import DepthwiseConv2d
+from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
+from wsi2dmamba.models.parts.lattice import Lattice2D
+from wsi2dmamba.models.parts.selective import SelectiveParameters, scan_sequence
+from wsi2dmamba.models.parts.ss2d import FourScanOptions
+
+
+class SpatialMamba(GridAggregator):
+    """Blocks of structure-aware state fusion.
+
+    One state per channel is scanned along the flattened raster (eq. 3 of the paper); the fused state is
+    h̃ = Σ_k α_k · (depthwise 3 × 3 convolution of h with dilation k), k ∈ {1, 3, 5} (eq. 4); y = C·h̃ + D·x (eq. 5).
+
+    Parameters
+    ----------
+    in_dim
+        Number of features per patch.
+    out_dim
+        Number of outputs that the task asks for.
+    options
+        See `SpatialMamba.Options`.
+    """
+
+    class Options(GridOptions, FourScanOptions):
+        """Options of Spatial-Mamba: those of the raster and of its block; the paper's state is one per channel."""
+
+        state: int = Field(1, ge=1, le=1)
+
+    def make_mixer(self, index: int) -> nn.Module:
+        """Return a mixer with state fusion."""
+        assert isinstance(self.options, SpatialMamba.Options)
+        return StateFusionMixer(self.options.dim, self.options)
+
+
+class StateFusionMixer(nn.Module):
+    """in_proj → convolution → SiLU → scan to h → fusion → C·h̃ + D·x → LayerNorm, gated → out_proj.
+
+    Parameters
+    ----------
+    dim
+        Width of the tokens.
+    options
+        See `FourScanOptions`.
+    """
+
+    DILATIONS = (1, 3, 5)
+
+    def __init__(self, dim: int, options: FourScanOptions) -> None:
+        super().__init__()
+        inner = options.expand * dim
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv = DepthwiseConv2d(inner, options.conv_kernel)
+        self.selective = SelectiveParameters(inner, 1, options.dt_rank or math.ceil(dim / 16), options.dt_init)
+        self.kernels = nn.Parameter(torch.ones(3, inner, 3, 3))
+        self.alpha = nn.Parameter(torch.ones(3))
+        self.norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:
+        """Mix a (1, rows, cols, dim) raster."""
+        u, z = self.in_proj(raster).chunk(2, dim=-1)
+        u = nn.functional.silu(self.conv(u))
+        s = self.selective
+        flat = u.reshape(u.shape[0], -1, u.shape[-1])
+        delta, B, C = s(flat)
+        h = scan_sequence(flat, delta, s.rates, B, torch.ones_like(C), delta_bias=s.dt_proj.bias).view(u.shape)
+        fused = dilated_state_fusion(h.permute(0, 3, 1, 2), self.kernels, self.alpha, self.DILATIONS)
+        y = fused.permute(0, 2, 3, 1) * C.view(*u.shape[:3], 1) + u * s.D
+        mixed: Tensor = self.out_proj(self.norm(y) * nn.functional.silu(z))
+        return mixed
