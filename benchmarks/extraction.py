@@ -86,6 +86,11 @@ def make_slide(folder: Path, name: str, side: int, seed: int = 0) -> SlideJob:
     return SlideJob(name, folder / f"{name}.h5", folder / "out" / f"{name}.h5")
 
 
+def as_another(job: SlideJob, index: int) -> SlideJob:
+    """Return the same slide under another id."""
+    return replace(job, slide_id=f"slide-{index}", feature_path=job.feature_path.with_name(f"slide-{index}.h5"))
+
+
 def chunks_of(jobs: list[SlideJob]) -> Iterator[tuple[int, Chunk]]:
     """Yield the chunks that extraction reads, in its order."""
     for job in jobs:
@@ -138,7 +143,7 @@ def resident_bytes() -> int:
 def measure_throughput(folder: Path, workers: int) -> None:
     """Print the ratios to reading and to encoding, medians of interleaved repeats."""
     slides = [make_slide(folder, f"slide-{index}", 4096, index) for index in range(2)]
-    jobs = [replace(slides[index % 2], feature_path=folder / "out" / f"{index}.h5") for index in range(8)]
+    jobs = [as_another(slides[index % 2], index) for index in range(8)]
     costless, pairs = Costless(), []
     with ChunkFeed(workers) as feed:
         reading_rate(feed, jobs)
@@ -177,7 +182,7 @@ def measure_texture() -> None:
 def measure_memory(folder: Path, slides: int = 200) -> None:
     """Print how much memory grows between the 20th and the last of many slides."""
     job = make_slide(folder, "again", 1024)
-    jobs = [SlideJob("again", job.tile_path, folder / "out" / f"{index}.h5") for index in range(slides)]
+    jobs = [as_another(job, index) for index in range(slides)]
     early = 0
     with ChunkFeed(2) as feed:
         target = DeviceEncoder(Costless(), torch.device("cpu"), "float32", 64)

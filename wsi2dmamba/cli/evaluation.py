@@ -31,6 +31,8 @@ def evaluate_command(
     group_by: str | None = typer.Option(None, help="Columns, by commas: each combination is a system judged apart."),
     case_column: str | None = typer.Option(None, rich_help_panel=_COLUMNS),
     fold_column: str | None = typer.Option(None, rich_help_panel=_COLUMNS),
+    seed_column: str | None = typer.Option(None, rich_help_panel=_COLUMNS),
+    split_column: str | None = typer.Option(None, rich_help_panel=_COLUMNS),
     label_column: str | None = typer.Option(None, rich_help_panel=_COLUMNS),
     probability_prefix: str = typer.Option("prob_", rich_help_panel=_COLUMNS),
     time_column: str | None = typer.Option(None, rich_help_panel=_COLUMNS),
@@ -48,9 +50,10 @@ def evaluate_command(
     A table of another tool needs case_id and either label with prob_CLASS columns, or time, event (or censorship,
     1 = censored) and risk, or target and prediction; fold, seed and split if there are any.
 
+    \b
     Examples:
-    wsi2dmamba eval runs/demo ·
-    wsi2dmamba eval runs/demo --cohort other.csv --features other/features ·
+    wsi2dmamba eval runs/demo
+    wsi2dmamba eval runs/demo --cohort other.csv --features other/features
     wsi2dmamba eval --predictions theirs.csv --out judged --group-by model,cohort
     """
     from wsi2dmamba.evaluation.config import TableColumns
@@ -71,6 +74,8 @@ def evaluate_command(
     columns = TableColumns(
         case=case_column,
         fold=fold_column,
+        seed=seed_column,
+        split=split_column,
         label=label_column,
         time=time_column,
         event=event_column,

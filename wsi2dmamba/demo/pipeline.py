@@ -70,6 +70,8 @@ def run_demo(config: DemoConfig, say: Say) -> DemoReport:
     """
     workers = config.workers or default_workers()
     seconds: dict[str, float] = {}
+    if config.tiles is not None:
+        open_tiles(config.tiles, config.roles)  # what is wrong with them is said before anything is written
     _claim(config)
     with _timed("cohort", seconds, say):
         cases = _make_cohort(config, workers, say)
@@ -96,6 +98,7 @@ def _timed(stage: str, seconds: dict[str, float], say: Say) -> Iterator[None]:
 def _claim(config: DemoConfig) -> None:
     """Leave a note of the settings in the folder, or refuse one that holds a demo of other settings."""
     path = make_folder(config.out) / _STAMP
+    remove_partials(config.out)
     wanted = config.identity()
     if path.is_file():
         try:

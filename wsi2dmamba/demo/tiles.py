@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import InputError
-from wsi2dmamba.core.files import atomic_path, write_json
+from wsi2dmamba.core.files import atomic_path, remove_partials, write_json
 from wsi2dmamba.core.workers import run_tasks
 from wsi2dmamba.demo.drawing import DRAWN_KINDS, draw_patch
 
@@ -153,6 +153,8 @@ def draw_tiles(folder: Path, *, per_kind: int, seed: int, workers: int, side_px:
         for number, kind in enumerate(DRAWN_KINDS)
         for index in range(per_kind)
     ]
+    for kind in DRAWN_KINDS:
+        remove_partials(folder / kind)
     chunks = [tasks[start : start + 16] for start in range(0, len(tasks), 16)]
     for outcome in run_tasks(_draw, [chunk for chunk in chunks if not all(t.path.is_file() for t in chunk)], workers):
         if outcome.error is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wsi2dmamba.core.files import atomic_path, write_json, write_text
+from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json, write_text
 from wsi2dmamba.evaluation.catalogue import describe
 from wsi2dmamba.evaluation.figures.classes import class_drawings
 from wsi2dmamba.evaluation.figures.forest import ForestLine, forest
@@ -50,6 +50,8 @@ def write_evaluation(
     """
     drawings = draw(found, histories or {})
     report = render_report(found, drawings, most_certain_mistakes(found, thumbnail), background)
+    for place in (folder, folder / "figures"):
+        remove_partials(make_folder(place))
     for drawing in drawings:
         drawing.write(folder / "figures")
     with atomic_path(folder / "predictions.csv") as partial:
