@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from wsi2dmamba import __version__
 from wsi2dmamba.core.errors import WSI2DMambaError
 
+
+class _InterruptibleGroup(TyperGroup):
+    """Typer turns Ctrl-C into a bare "Aborted!"; here it says how to go on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("wsi2dmamba: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="wsi2dmamba",
+    cls=_InterruptibleGroup,
     help=(
         "From a folder of gigapixel slides and a CSV to a trained 2DMamba model and an evaluation.\n\n"
         "The stages, in order: tile → extract → train → eval. `wsi2dmamba demo` runs them all on a made cohort."
@@ -42,9 +57,6 @@ def main() -> None:
     except WSI2DMambaError as error:
         print(f"wsi2dmamba: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("wsi2dmamba: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
-        sys.exit(130)
 
 
 from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
