@@ -12,10 +12,23 @@ from wsi2dmamba import __version__
 from wsi2dmamba.core.errors import WSI2DMambaError
 
 
-class _InterruptibleGroup(TyperGroup):
-    """Typer turns Ctrl-C into a bare "Aborted!"; here it says how to go on."""
+_ORDER = (
+    *("demo", "tile", "extract", "init", "splits", "train", "eval", "compare", "predict", "heatmap", "run"),
+    *("convert", "verify", "inspect", "encoders", "models"),
+)
+
+
+class _Commands(TyperGroup):
+    """The commands in the order of the work. Ctrl-C says how to go on (Typer alone says "Aborted!")."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names as `--help` lists them."""
+        return sorted(
+            super().list_commands(ctx), key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER)
+        )
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -25,7 +38,7 @@ class _InterruptibleGroup(TyperGroup):
 
 app = typer.Typer(
     name="wsi2dmamba",
-    cls=_InterruptibleGroup,
+    cls=_Commands,
     help=(
         "From a folder of gigapixel slides and a CSV to a trained 2DMamba model and an evaluation.\n\n"
         "The stages, in order: tile → extract → train → eval. `wsi2dmamba demo` runs them all on a made cohort."
