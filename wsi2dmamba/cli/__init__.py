@@ -11,7 +11,6 @@ from typer.core import TyperGroup
 from wsi2dmamba import __version__
 from wsi2dmamba.core.errors import WSI2DMambaError
 
-
 _ORDER = (
     *("demo", "tile", "extract", "init", "splits", "train", "eval", "compare", "predict", "heatmap", "run"),
     *("convert", "verify", "inspect", "encoders", "models"),
