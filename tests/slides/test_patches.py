@@ -14,6 +14,7 @@ from wsi2dmamba.slides.lattice import Lattice
 from wsi2dmamba.slides.openslide_reader import OpenSlideReader
 from wsi2dmamba.slides.patches import iter_patches, patch_source, read_patch, read_patches
 from wsi2dmamba.slides.reader import BadRegionError, Level, open_slide
+from wsi2dmamba.slides.tiff_reader import TiffReader
 from wsi2dmamba.slides.tilefile import TileFile, TileGeometry
 
 
@@ -47,11 +48,12 @@ def test_patch_is_the_area_mean_of_its_field() -> None:
     assert np.abs(patch - exact).max() <= 0.51
 
 
-def test_bulk_reading_equals_patch_by_patch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("open_reader", [OpenSlideReader, TiffReader])
+def test_bulk_reading_equals_patch_by_patch(tmp_path: Path, open_reader: type[OpenSlideReader | TiffReader]) -> None:
     path = fabricate.svs(tmp_path / "a.svs", size=(1100, 900))
     for patch_px, side, step in ((96, 96, 96), (64, 100, 90), (48, 192, 192)):
         of = geometry((1100, 900), patch_px, side, step)
-        with OpenSlideReader(path) as reader:
+        with open_reader(path) as reader:
             tiles = all_tiles(of)
             batches = list(iter_patches(reader, tiles, batch_size=7))
             merged = np.concatenate([batch.patches for batch in batches])

@@ -49,21 +49,3 @@ def train(
     )
     typer.echo(f"{'already finished' if finished_before and not overwrite else 'done'}: {folder}", err=True)
     typer.echo(f"next: wsi2dmamba eval {folder}", err=True)
-
-
-@app.command()
-def models(
-    name: str | None = typer.Argument(None, help="Show this model's options and their defaults."),
-) -> None:
-    """List the slide models (`model.name`), or the options of one.
-
-    Examples: wsi2dmamba models · wsi2dmamba models 2dmamba
-    """
-    from wsi2dmamba.models.registry import MODELS, parse_options
-
-    if name is None:
-        for known, entry in MODELS.items():
-            typer.echo(f"{known:<12} {entry.title} ({entry.paper})")
-        return
-    for option, value in parse_options(name, {}).model_dump(mode="json").items():
-        typer.echo(f"{option}: {'null' if value is None else value}")

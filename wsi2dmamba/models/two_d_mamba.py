@@ -49,6 +49,9 @@ class TwoDMamba(GridAggregator):
     class Options(GridOptions, ScanOptions):
         """Options of 2DMamba: those of the raster and of the scan.
 
+        For some tens of patients on grids of about 20 × 20, ``dim: 32, state: 8`` with ``train.lr: 0.001`` (to 0.003)
+        and 20 epochs learns arrangement in seconds per fold; the defaults are the paper's size.
+
         Attributes
         ----------
         preset

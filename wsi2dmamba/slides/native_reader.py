@@ -70,6 +70,10 @@ class NativeReader(OpenSlideReader):
         page.paste(x, y, picture)
         return picture
 
+    def read_once(self, level: int, x: int, y: int, target: NDArray[np.uint8]) -> bool:
+        """See `SlideReader.read_once`."""
+        return self.pages[level].decode_into(x, y, target)
+
     def close(self) -> None:
         """Give the file back."""
         if self._tiff is not None:

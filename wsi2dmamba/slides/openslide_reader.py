@@ -33,6 +33,8 @@ class OpenSlideReader(BaseReader):
     """
 
     backend = "openslide"
+    # Its own tile cache serves neighbouring patches; larger regions measured slower (benchmarks/reading.py).
+    merges_reads = False
 
     def __init__(self, path: Path) -> None:
         self.path = path

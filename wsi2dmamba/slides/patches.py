@@ -45,6 +45,10 @@ class PatchSource:
         """Return a level-0 coordinate in pixels of the level."""
         return round(coordinate_level0 / self.downsample)
 
+    def is_edge_to_edge(self, geometry: TileGeometry) -> bool:
+        """Tell whether no pixel of the level belongs to two patches."""
+        return geometry.lattice.step_level0 / self.downsample >= self.side
+
 
 @dataclass(frozen=True)
 class PatchBatch:
@@ -124,12 +128,16 @@ def read_patches(
     source = patch_source(reader.levels, geometry)
     patches = np.empty((len(coords), source.patch_px, source.patch_px, 3), dtype=np.uint8)
     readable = np.ones(len(coords), dtype=bool)
+    # Patches edge to edge may be stored tiles themselves, each needed once.
+    once = not reader.merges_reads and source.side == source.patch_px and source.is_edge_to_edge(geometry)
     for first, last in _runs(np.asarray(coords), source, geometry, reader.merges_reads):
         if last - first > 1 and _read_run(reader, source, coords, first, last, patches):
             continue
         for index in range(first, last):
             x, y = source.corner(int(coords[index][0])), source.corner(int(coords[index][1]))
             try:
+                if once and reader.read_once(source.level, x, y, patches[index]):
+                    continue
                 pixels = reader.read(source.level, x, y, source.side, source.side)
             except BadRegionError:
                 readable[index] = False

@@ -82,6 +82,18 @@ class SlideReader(Protocol):
         """
         ...
 
+    def read_once(self, level: int, x: int, y: int, target: NDArray[np.uint8]) -> bool:
+        """Decode the stored tile that is exactly this region into `target`, if there is one; tell whether.
+
+        For regions that are read once and share no tile: nothing is kept and nothing copied.
+
+        Raises
+        ------
+        BadRegionError
+            If the file is damaged there.
+        """
+        ...
+
     def close(self) -> None:
         """Give the file back."""
         ...
@@ -114,6 +126,10 @@ class BaseReader(AbstractContextManager["BaseReader"]):
     def read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `SlideReader.read`."""
         raise NotImplementedError
+
+    def read_once(self, level: int, x: int, y: int, target: NDArray[np.uint8]) -> bool:
+        """See `SlideReader.read_once`."""
+        return False
 
     def close(self) -> None:
         """Give the file back."""

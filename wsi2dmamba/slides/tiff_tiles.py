@@ -127,12 +127,37 @@ class StoredTiles:
 
     def whole_tile(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8] | None:
         """Return the tile that is exactly this region, if there is one: nothing needs to be copied."""
+        index = self._tile_at(x, y, width, height)
+        if index is None:
+            return None
+        self._cache.reserve(2 * self._row_bytes)
+        return self.tile(index)
+
+    def decode_into(self, x: int, y: int, target: NDArray[np.uint8]) -> bool:
+        """Decode the tile that is exactly this region into `target`, if there is one; tell whether.
+
+        Raises
+        ------
+        BadRegionError
+            If it cannot be decoded.
+        """
+        index = self._tile_at(x, y, target.shape[1], target.shape[0])
+        data = None if index is None or self._compression not in JPEG else self.stored(index)
+        if index is None or data is None:
+            return False
+        try:
+            self._decode_jpeg(data, target)
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise self._bad(index, " ".join(str(error).split())) from error
+        self._cache.decoded += 1
+        return True
+
+    def _tile_at(self, x: int, y: int, width: int, height: int) -> int | None:
         if (width, height) != (self.tile_width, self.tile_height) or x % width or y % height:
             return None
         if x < 0 or y < 0 or x + width > self.width or y + height > self.height:
             return None
-        self._cache.reserve(2 * self._row_bytes)
-        return self.tile((y // height) * self.across + x // width)
+        return (y // height) * self.across + x // width
 
     def tile(self, index: int) -> NDArray[np.uint8] | None:
         """Return a decoded tile, (tile_height, tile_width, 3) uint8, not to be written to; None if never stored.
@@ -181,15 +206,19 @@ class StoredTiles:
 
     def decode(self, data: bytes, index: int) -> NDArray[np.uint8]:
         """Return the pixels of a tile's compressed bytes."""
-        if self._compression in JPEG and self._colorspace is not None:
-            return np.asarray(
-                imagecodecs.jpeg8_decode(data, tables=self._tables, colorspace=self._colorspace, outcolorspace="RGB")
-            )
+        if self._compression in JPEG:
+            return self._decode_jpeg(data)
         if self._compression in JPEG2000_RGB:
             return np.asarray(imagecodecs.jpeg2k_decode(data))
         if self._compression in JPEG2000_YCBCR:
             return _rgb_of_ycbcr(np.asarray(imagecodecs.jpeg2k_decode(data)))
         raise ValueError(f"compression {self._compression} is not decoded here")
+
+    def _decode_jpeg(self, data: bytes, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        pixels = imagecodecs.jpeg8_decode(
+            data, tables=self._tables, colorspace=self._colorspace, outcolorspace="RGB", out=out
+        )
+        return np.asarray(pixels)
 
     def _bad(self, index: int, reason: str) -> BadRegionError:
         x, y = (index % self.across) * self.tile_width, (index // self.across) * self.tile_height

@@ -23,6 +23,11 @@ def main() -> None:
     reason = available_backends(device).get(arguments.backend, "no such backend")
     if reason is not None:
         raise SystemExit(f"error: backend '{arguments.backend}': {reason}")
+    if arguments.backend == "triton":
+        from scan2d.bench import gpu
+
+        gpu.run(arguments)
+        return
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     machine = describe_machine(device)
@@ -76,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", default="cpu", help="reference, cpu or triton (default: cpu)")
     parser.add_argument("--device", help="cpu or cuda (default: where the backend computes)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[14, 56, 61, 200], help="sides of square grids")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1], help="batch sizes, on a GPU only (default: 1)")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], help="torch dtype names")
     parser.add_argument("--dim", type=int, default=256, help="channels (default: 256)")
     parser.add_argument("--states", type=int, default=16, help="N (default: 16)")

@@ -27,6 +27,7 @@ class BackendUnderTest:
 BACKENDS = (
     BackendUnderTest("reference", "cpu"),
     BackendUnderTest("cpu", "cpu"),
+    BackendUnderTest("triton", "cuda"),
 )
 
 

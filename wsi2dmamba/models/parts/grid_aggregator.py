@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from wsi2dmamba.models.base import Aggregator, Bag, SlideOutput
 from wsi2dmamba.models.parts.blocks import DropPath, RMSNorm, drop_path_rates
-from wsi2dmamba.models.parts.lattice import Lattice2D
+from wsi2dmamba.models.parts.lattice import Lattice2D, connected_pieces
 from wsi2dmamba.models.parts.pooling import AttentionHead, AttentionOptions
 from wsi2dmamba.models.parts.projection import Projection, ProjectionOptions
 
@@ -37,6 +37,10 @@ class GridOptions(ProjectionOptions, AttentionOptions):
         Whether the attention is over "tissue" cells or over "all" cells of the raster.
     grid_shape
         (rows, cols) that every slide is padded to; None: each slide's own bounding box.
+    pieces
+        "together": one raster for the whole slide; "apart": one for each connected piece of tissue, so that time
+        grows with tissue rather than with the bounding box, and no state crosses from piece to piece. Patches up to
+        one empty cell apart are connected.
     mlp_ratio
         Hidden width of a feed-forward network after every mixer, per channel of the token; 0: none. The image
         backbones from which several of these systems come use 4.
@@ -47,7 +51,14 @@ class GridOptions(ProjectionOptions, AttentionOptions):
     background: Literal["learned", "zero"] = "learned"
     pooling: Literal["tissue", "all"] = "tissue"
     grid_shape: tuple[int, int] | None = None
+    pieces: Literal["together", "apart"] = "together"
     mlp_ratio: float = Field(0.0, ge=0.0, le=16.0)
+
+    @model_validator(mode="after")
+    def _check_pieces(self) -> GridOptions:
+        if self.pieces == "apart" and (self.grid_shape is not None or self.pooling == "all"):
+            raise ValueError("pieces: apart needs pooling: tissue and no grid_shape")
+        return self
 
 
 class MixerBlock(nn.Module):
@@ -131,9 +142,24 @@ class GridAggregator(Aggregator):
 
     def encode(self, bag: Bag) -> Tensor:
         """Return (N, dim) tokens of the patches, each knowing its neighbourhood."""
+        if self.options.pieces == "apart":
+            return self._encode_apart(bag)
         raster, lattice = self.mix(bag)
         tokens: Tensor = self.norm(lattice.gather(raster))
         return tokens
+
+    def _encode_apart(self, bag: Bag) -> Tensor:
+        tokens = self.project(bag.features)
+        members = connected_pieces(bag)
+        mixed = [self._mixed(tokens[m], Lattice2D.of(Bag(tokens[m], bag.grid[m], bag.grid_shape))) for m in members]
+        back: Tensor = self.norm(torch.cat(mixed).index_select(0, torch.argsort(torch.cat(members))))
+        return back
+
+    def _mixed(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
+        raster = lattice.scatter(tokens, self.background)
+        for block in self.blocks:
+            raster = block(raster, lattice)
+        return lattice.gather(raster)
 
     def pool(self, tokens: Tensor) -> SlideOutput:
         """Return the output of attention pooling over (N, dim) tokens."""

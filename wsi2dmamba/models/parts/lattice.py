@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,3 +73,19 @@ class Lattice2D:
     def gather(self, raster: Tensor) -> Tensor:
         """Return the (N, width) tokens of the patches from a (1, rows, cols, width) raster."""
         return raster.reshape(self.rows * self.cols, -1).index_select(0, self.cells)
+
+
+def connected_pieces(bag: Bag, reach: int = 2) -> list[Tensor]:
+    """Return the patches of each connected piece of tissue: one (n,) tensor of indices into the bag per piece.
+
+    Patches within `reach` cells of each other, along rows, columns or both, belong to one piece.
+    """
+    from scipy.ndimage import binary_dilation, label
+
+    grid = (bag.grid - bag.grid.amin(dim=0)).cpu().numpy()
+    occupied = np.zeros(grid.max(axis=0) + reach, dtype=bool)
+    occupied[grid[:, 0], grid[:, 1]] = True
+    # Growing every cell down and right by reach - 1 lets cells up to `reach` apart touch.
+    grown = binary_dilation(occupied, np.ones((reach, reach), dtype=bool), origin=-(reach // 2) if reach > 1 else 0)
+    pieces = torch.from_numpy(label(grown, np.ones((3, 3)))[0][grid[:, 0], grid[:, 1]]).to(bag.grid.device)
+    return [(pieces == piece).nonzero().squeeze(1) for piece in torch.unique(pieces)]

@@ -1,0 +1,1 @@
+"""Who uses space? Bags with known generating rules, from composition to arrangement."""

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Everything about scan2d that needs a GPU, as one command: tests, 50 bitwise repetitions, compute-sanitizer where
+# there is one, benchmark. Needs torch, triton, numpy and pytest; nothing of the slide stack.
+#
+#   bash kernels/scan2d/gpu_check.sh [results folder, default docs/benchmarks]
+#
+# Writes scan2d-<date>.{md,json} there, and a copy to $OUT if that is set. Exit status 0 only if all passed.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+
+python=${PYTHON:-python3}
+results=${1:-docs/benchmarks}
+stamp=$(date -u +%Y-%m-%d-%H%M)
+name=$results/scan2d-$stamp
+mkdir -p "$results"
+export PYTHONPATH="$PWD:$PWD/kernels${PYTHONPATH:+:$PYTHONPATH}"
+failures=0
+
+report() { printf '%s\n' "$*" | tee -a "$name.md"; }
+step() { # title, command...
+  local title=$1 log
+  shift
+  log=$(mktemp)
+  if timeout "${STEP_SECONDS:-500}" "$@" >"$log" 2>&1; then report "- $title: passed"; else
+    report "- $title: **failed** (status $?)"
+    failures=$((failures + 1))
+  fi
+  tail -n 25 "$log"
+  # The last line of a test run says how many; keep it with the result.
+  report "  $(grep -E 'passed|failed|ERROR SUMMARY|RACECHECK SUMMARY|repetitions' "$log" | tail -n 1)"
+  rm -f "$log"
+}
+
+report "# scan2d on a GPU, $stamp UTC"
+report ""
+report "$("$python" -c "import torch, triton; print(torch.cuda.get_device_name(), '· torch', torch.__version__, '· triton', triton.__version__)")"
+report ""
+step "tests" "$python" -m pytest -q -p no:cacheprovider --ignore-glob='*test_triton_aot.py' \
+  --ignore-glob='*test_triton_interpreted.py' kernels/scan2d/tests
+step "50 repetitions, bitwise" "$python" -m scan2d.bench.repeat --rounds 50
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck; do
+    step "compute-sanitizer $tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" \
+      --error-exitcode 1 "$python" -m scan2d.bench.repeat --rounds 1 --small
+  done
+else
+  report "- compute-sanitizer: not on this machine"
+fi
+report ""
+report '```'
+timeout "${STEP_SECONDS:-500}" "$python" -m scan2d.bench --backend triton --batches 1 8 64 --sizes 14 56 200 400 \
+  --dtypes float32 bfloat16 --rounds 20 --json "$name.json" 2>&1 | tee -a "$name.md"
+[ "${PIPESTATUS[0]}" -eq 0 ] || failures=$((failures + 1))
+report '```'
+if [ -n "${OUT:-}" ]; then cp "$name".* "$OUT"/; fi
+exit $((failures > 0))

@@ -1,0 +1,129 @@
+"""The GPU kernels under Triton's interpreter; `test_triton_interpreted.py` runs this in a process of its own.
+
+Tiles are small so that odd little grids have several strips, chunks, blocks of channels and of states.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from scan2d import selective_scan_1d
+from scan2d.tests.problems import BackendUnderTest, computed, make_problem
+from scan2d.tests.test_backends_agree import check
+from scan2d.triton_backend import launch, table
+
+TRITON = BackendUnderTest("triton", "cpu")
+SMALL = table.Tile(
+    rows=2, states=4, forward_channels=2, backward_channels=4, backward_warps=1, adjoint_columns=2, chunk=3
+)
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SCAN2D_TRITON_CHAIN", "0")
+    monkeypatch.setattr(table, "TILE_16", SMALL)
+    monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=2))
+    for name, size in (
+        ("CARRY_STRIPS", 2),
+        ("CARRY_STATES", 2),
+        ("CARRY_CHANNELS", 4),
+        ("SUM_TERMS", 2),
+        ("SUM_LANES", 8),
+    ):
+        monkeypatch.setattr(table, name, size)
+    # Fewer programs than work: each takes several strips through one workspace.
+    monkeypatch.setattr(table, "gradient_programs", lambda work, device: max(1, min(work, 3)))
+    yield
+
+
+@pytest.mark.parametrize("chain", ["0", "1"], ids=["three-passes", "chained"])
+@pytest.mark.parametrize(
+    ("shape", "states", "groups", "start"),
+    [
+        ((1, 1, 1, 1), 1, 1, "top-left"),
+        ((2, 3, 5, 4), 3, 1, "bottom-right"),
+        ((1, 6, 4, 3), 5, 2, "top-right"),
+        ((1, 5, 1, 7), 2, 1, "top-right"),
+        ((1, 2, 7, 1), 2, 2, "bottom-left"),
+    ],
+    ids=str,
+)
+def test_output_and_every_gradient(
+    shape: tuple[int, int, int, int], states: int, groups: int, start: str, chain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCAN2D_TRITON_CHAIN", chain)
+    check(make_problem(shape, states, groups), TRITON, start)
+
+
+@pytest.mark.parametrize("present", [("D",), ("z",), ("delta_bias",), ()], ids=str)
+def test_optional_tensors(present: tuple[str, ...]) -> None:
+    problem = make_problem((1, 2, 3, 2), 2, groups=None)
+    for name in {"D", "z", "delta_bias"} - set(present):
+        del problem[name]
+    check(problem, TRITON)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_and_channels_last(dtype: torch.dtype) -> None:
+    check(make_problem((1, 6, 3, 3), 5, dtype=dtype, channels_last=True), TRITON)
+
+
+@pytest.mark.parametrize(("start", "chain"), [("bottom-right", "0"), ("top-left", "1"), ("bottom-left", "1")])
+def test_ragged_batch(start: str, chain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCAN2D_TRITON_CHAIN", chain)
+    check(make_problem((3, 2, 5, 4), 2, groups=2), TRITON, start, torch.tensor([[5, 4], [1, 2], [4, 3]]))
+
+
+def test_ragged_sequences() -> None:
+    check(make_problem((2, 2, 1, 7), 2), TRITON, "top-right", torch.tensor([[1, 7], [1, 4]]))
+
+
+def test_padding_is_never_read() -> None:
+    problem = make_problem((2, 2, 5, 4), 3)
+    lengths = torch.tensor([[2, 4], [5, 1]])
+    upstream = torch.full((2, 2, 5, 4), float("nan"))
+    for index, (rows, columns) in enumerate(lengths.tolist()):
+        for name in ("u", "delta", "B", "C", "z"):
+            problem[name][index, ..., rows:, :] = float("nan")
+            problem[name][index, ..., columns:] = float("nan")
+        upstream[index, :, :rows, :columns] = 1.0
+    for name, value in computed(problem, upstream, TRITON, lengths=lengths).items():
+        assert value.isfinite().all(), name
+
+
+def test_adjoint_carried_between_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "carry_adjoint", lambda width, strips: strips > 1)
+    check(make_problem((1, 2, 7, 3), 2), TRITON, "bottom-left")
+    check(make_problem((2, 1, 7, 2), 2), TRITON, "top-left", torch.tensor([[7, 2], [3, 1]]))
+
+
+def test_strides_that_no_layout_has() -> None:
+    problem = make_problem((1, 2, 3, 4), 2)
+    for name in ("u", "delta", "z", "B", "C"):
+        doubled = problem[name].repeat_interleave(2, dim=-1).transpose(-1, -2).contiguous().transpose(-1, -2)
+        problem[name] = doubled[..., ::2]
+        assert problem[name].stride(-1) != 1
+    check(problem, TRITON)
+
+
+def test_gradients_are_bitwise_repeatable_and_saved_states_untouched() -> None:
+    problem = make_problem((1, 3, 5, 3), 2)
+    inputs = [problem[name] for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")]
+    out, saved = launch.forward(*inputs, True, "top-left", None, True)
+    before = saved.clone()
+    first = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
+    second = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
+    assert torch.equal(saved, before)
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+
+
+def test_sequence_entry_point() -> None:
+    problem = make_problem((1, 3, 1, 7), 2, groups=None)
+    flat = {name: x.squeeze(-2) if x.dim() == 4 else x for name, x in problem.items()}
+    got = selective_scan_1d(**flat, delta_softplus=True, backend="triton")
+    exact = selective_scan_1d(**flat, delta_softplus=True, backend="reference")
+    torch.testing.assert_close(got, exact)

@@ -1,0 +1,165 @@
+"""Compile the shipped kernels ahead of time, for any target and without a GPU, and read what they cost.
+
+Used by the tests and by `check_triton.sh`; `python -m scan2d.triton_backend.aot` compiles every variant for every
+target and prints registers, spills and stack. Not possible in a process with `TRITON_INTERPRET=1`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from scan2d.triton_backend import backward_kernels, forward_kernels, table
+
+TARGETS: dict[str, tuple[str, int | str, int]] = {
+    "sm_80": ("cuda", 80, 32),
+    "sm_90": ("cuda", 90, 32),
+    "gfx942": ("hip", "gfx942", 64),
+}
+ELEMENT_TYPES = ("fp32", "bf16", "fp16")
+_KERNELS: dict[str, Any] = {
+    "forward": forward_kernels.forward_kernel,
+    "carry": forward_kernels.carry_kernel,
+    "adjoint_edges": backward_kernels.adjoint_edges_kernel,
+    "gradient": backward_kernels.gradient_kernel,
+    "sum_partials": backward_kernels.sum_partials_kernel,
+}
+# Pointers that are float32 whatever the inputs are.
+_FLOAT32 = {
+    "edge_ptr",
+    "h_edge_ptr",
+    "p_edge_ptr",
+    "step_sum_ptr",
+    "dbc_ptr",
+    "dparam_ptr",
+    "checkpoint_ptr",
+    "chunk_ptr",
+}
+# A, D and the bias stay float32 in mixed precision.
+_PARAMETERS = {"a_ptr", "skip_ptr", "bias_ptr", "da_ptr", "dskip_ptr", "dbias_ptr"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compiled form of one kernel."""
+
+    kernel: str
+    element: str
+    constants: tuple[tuple[str, int | bool], ...]
+    warps: int = 1
+
+    @property
+    def name(self) -> str:
+        """Short readable id, such as `forward-fp32-STATES16-OUTPUT`."""
+        shown = [f"STATES{v}" for k, v in self.constants if k == "STATES" and self.kernel != "carry"]
+        shown += ["outputs" if v else "strips" for k, v in self.constants if k == "OUTPUT"]
+        return "-".join([self.kernel, self.element, *shown])
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Registers of a thread (gfx942: vector registers), bytes it spills, shared bytes of a program."""
+
+    registers: int
+    spilled: int
+    shared: int
+
+
+def variants(element_types: tuple[str, ...] = ELEMENT_TYPES) -> Iterator[Variant]:
+    """Yield every variant that the launcher can ask for with inputs of one element type."""
+    for element in element_types:
+        for tile in table.SHIPPED_TILES:
+            sizes = {"ROWS": tile.rows, "STATES": tile.states}
+            forward = {**sizes, "CHANNELS": tile.forward_channels}
+            for output in (False, True):
+                yield _variant("forward", element, {**forward, "OUTPUT": output}, tile.forward_warps)
+            edges = {"COLUMNS": tile.adjoint_columns, "STATES": tile.states, "CHANNELS": tile.forward_channels}
+            yield _variant("adjoint_edges", element, edges, tile.forward_warps)
+            gradient = {**sizes, "CHANNELS": tile.backward_channels, "CHUNK": tile.chunk}
+            yield _variant("gradient", element, gradient, tile.backward_warps)
+        yield _variant("sum_partials", element, {"TERMS": table.SUM_TERMS, "LANES": table.SUM_LANES})
+    carry = {"STRIPS": table.CARRY_STRIPS, "STATES": table.CARRY_STATES, "CHANNELS": table.CARRY_CHANNELS}
+    yield _variant("carry", "fp32", carry)
+
+
+def compile_variant(variant: Variant, target: str) -> Any:
+    """Compile one variant for one of `TARGETS`."""
+    backend, arch, warp_size = TARGETS[target]
+    kernel = _KERNELS[variant.kernel]
+    constants = dict(variant.constants)
+    signature = {name: _argument_type(name, variant.element, constants) for name in kernel.arg_names}
+    accepted = inspect.signature(ASTSource.__init__).parameters
+    if "constexprs" in accepted:  # Triton 3.3 and later
+        source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    else:
+        runtime = {name: kind for name, kind in signature.items() if kind != "constexpr"}
+        source = ASTSource(fn=kernel, signature=runtime, constants=constants)
+    options = {"num_warps": variant.warps, "num_stages": 1}
+    return triton.compile(source, target=GPUTarget(backend, arch, warp_size), options=options)
+
+
+def cost(compiled: Any, target: str) -> Cost:
+    """Read registers and spills from the cubin (NVIDIA) or from the assembly's metadata (AMD)."""
+    shared = int(compiled.metadata.shared)
+    if TARGETS[target][0] == "hip":
+        text = compiled.asm["amdgcn"]
+        spilled = _number(r"\.vgpr_spill_count:\s+(\d+)", text) + _number(
+            r"\.private_segment_fixed_size:\s+(\d+)", text
+        )
+        return Cost(_number(r"\.vgpr_count:\s+(\d+)", text), spilled, shared)
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(compiled.asm["cubin"])
+        text = subprocess.run([tool, "-res-usage", cubin], check=True, capture_output=True, text=True).stdout
+    # Spills live in the stack frame or in local memory; none of the kernels has other uses for either.
+    return Cost(_number(r"REG:(\d+)", text), _number(r"STACK:(\d+)", text) + _number(r"LOCAL:(\d+)", text), shared)
+
+
+def _variant(kernel: str, element: str, constants: dict[str, int | bool], warps: int = 1) -> Variant:
+    return Variant(kernel, element, tuple(constants.items()), warps)
+
+
+def _argument_type(name: str, element: str, constants: dict[str, int | bool]) -> str:
+    if name in constants:
+        return "constexpr"
+    if not name.endswith("_ptr"):
+        return "i32"
+    if name == "lengths_ptr":
+        return "*i64"
+    return "*fp32" if name in _FLOAT32 | _PARAMETERS else f"*{element}"
+
+
+def _number(pattern: str, text: str) -> int:
+    found = re.search(pattern, text)
+    if found is None:
+        raise ValueError(f"no match for {pattern!r} in the compiler's output")
+    return int(found.group(1))
+
+
+def main(arguments: list[str]) -> None:
+    """Compile variants for targets, all of them unless arguments name some by a part; print JSON lines."""
+    targets = [t for t in TARGETS if t in arguments] or list(TARGETS)
+    arguments = [word for word in arguments if word not in TARGETS]
+    for variant in variants():
+        if arguments and not any(word in variant.name for word in arguments):
+            continue
+        for target in targets:
+            found = cost(compile_variant(variant, target), target)
+            print(json.dumps({"variant": variant.name, "target": target, **asdict(found)}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
