@@ -207,8 +207,8 @@ def test_pictures_and_regions_stand_beside_the_tiles(tmp_path: Path) -> None:
     assert cv2.imread(str(out / "thumbnails/a.png")).shape == cv2.imread(str(out / "overlays/a.png")).shape
     assert "data:image/jpeg;base64," in (out / "tiles.html").read_text(encoding="utf-8")
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["parameters"]["patch_px"] == 64 and manifest["outcome"] == {"done": 1}
-    assert manifest["versions"]["openslide-python"]
+    assert manifest["parameters"]["patch_px"] == 64 and manifest["result"] == {"slides": {"done": 1}}
+    assert manifest["packages"]["openslide-python"]
 
 
 def test_given_tissue_and_roi_decide(tmp_path: Path) -> None:

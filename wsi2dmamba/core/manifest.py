@@ -12,7 +12,10 @@ from typing import Any
 from wsi2dmamba import __version__
 from wsi2dmamba.core.files import write_json
 
-PACKAGES = ("torch", "numpy", "h5py", "openslide-python", "imagecodecs", "tifffile", "timm", "transformers")
+PACKAGES = (
+    *("torch", "numpy", "h5py", "opencv-python-headless"),
+    *("openslide-python", "openslide-bin", "imagecodecs", "tifffile", "timm", "transformers"),
+)
 
 
 def write_manifest(path: Path, command: str, parameters: dict[str, Any], result: dict[str, Any]) -> None:

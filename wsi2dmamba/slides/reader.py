@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +124,9 @@ class BaseReader(AbstractContextManager["BaseReader"]):
             self._background = border_background(self)
         return self._background
 
+    @abstractmethod
     def read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `SlideReader.read`."""
-        raise NotImplementedError
 
     def read_once(self, level: int, x: int, y: int, target: NDArray[np.uint8]) -> bool:
         """See `SlideReader.read_once`."""

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 
 import numpy as np
 
 from wsi2dmamba.core.errors import InputError, SlideError, WSI2DMambaError
 from wsi2dmamba.core.executors import make_executor
 from wsi2dmamba.core.files import make_folder, remove_partials
+from wsi2dmamba.core.manifest import write_manifest
 from wsi2dmamba.core.progress import track
 from wsi2dmamba.core.workers import TaskOutcome, default_workers
 from wsi2dmamba.slides.config import TileConfig
@@ -21,7 +21,6 @@ from wsi2dmamba.slides.find import find_slides
 from wsi2dmamba.slides.geojson import rasterised, read_regions, region_file, regions_of_mask, write_regions
 from wsi2dmamba.slides.layout import lay_out, stamp_of
 from wsi2dmamba.slides.locks import held, holder_of
-from wsi2dmamba.slides.manifest import write_manifest
 from wsi2dmamba.slides.mpp_table import read_mpp_table
 from wsi2dmamba.slides.overlay import overlay_picture, preview, shrunk, write_png
 from wsi2dmamba.slides.reader import SlideReader, open_slide
@@ -59,7 +58,6 @@ def tile_slides(config: TileConfig) -> TileReport:
     InputError
         If nothing can be done at all: no slides, two of one id, tiles made with other settings, no place to write.
     """
-    started = datetime.now(timezone.utc)
     config = config if config.dask is None else _with_absolute_paths(config)
     tasks = tile_tasks(config)
     rows = {task.slide_id: row for task in tasks if (row := done_before(task)) is not None}
@@ -72,7 +70,7 @@ def tile_slides(config: TileConfig) -> TileReport:
                 rows[row.slide] = row
     finally:  # interrupted or not: what is known so far stands in the summary
         ordered = tuple(rows[task.slide_id] for task in tasks if task.slide_id in rows)
-        write_results(config, tasks, ordered, started)
+        write_results(config, tasks, ordered)
     return TileReport(ordered)
 
 
@@ -128,7 +126,7 @@ def row_of(outcome: TaskOutcome[TileTask, SlideRow]) -> SlideRow:
     return SlideRow(task.slide_id, str(task.path), "failed", seconds=outcome.seconds, message=message)
 
 
-def write_results(config: TileConfig, tasks: Sequence[TileTask], rows: tuple[SlideRow, ...], started: datetime) -> None:
+def write_results(config: TileConfig, tasks: Sequence[TileTask], rows: tuple[SlideRow, ...]) -> None:
     """Write what stands over all slides: `tiles.csv`, `tiles.html`, `manifest.json`.
 
     Raises
@@ -146,7 +144,7 @@ def write_results(config: TileConfig, tasks: Sequence[TileTask], rows: tuple[Sli
         write_summary(config.out / "tiles.csv", rows)
         write_contact_sheet(config.out / "tiles.html", rows, shown)
         parameters = config.model_dump(mode="json")
-        write_manifest(config.out / "manifest.json", parameters, started, statuses(rows))
+        write_manifest(config.out / "manifest.json", "tile", parameters, {"slides": statuses(rows)})
     except OSError as error:
         raise InputError(f"cannot write the summary to {config.out}: {error.strerror or error}") from error
 
