@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,12 @@ def open_slide(path: Path, backend: Backend = "auto") -> SlideReader:
     from wsi2dmamba.slides.openslide_reader import OpenSlideReader
     from wsi2dmamba.slides.tiff_reader import TiffReader
 
-    readers = {"image": ImageReader, "native": NativeReader, "openslide": OpenSlideReader, "tifffile": TiffReader}
+    readers: dict[str, Callable[[Path], SlideReader]] = {
+        "image": ImageReader,
+        "native": NativeReader,
+        "openslide": OpenSlideReader,
+        "tifffile": TiffReader,
+    }
     if backend != "auto":
         return readers[backend](path)
     name = path.name.lower()
