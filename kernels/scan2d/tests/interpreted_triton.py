@@ -14,11 +14,11 @@ import torch
 from scan2d import selective_scan_1d
 from scan2d.tests.problems import BackendUnderTest, computed, make_problem
 from scan2d.tests.test_backends_agree import check
-from scan2d.triton_backend import launch, table
+from scan2d.triton_backend import backward, forward, table
 
 TRITON = BackendUnderTest("triton", "cpu")
 SMALL = table.Tile(
-    rows=2, states=4, forward_channels=2, backward_channels=4, backward_warps=1, adjoint_columns=2, chunk=3
+    rows=4, states=8, forward_channels=2, backward_channels=4, column_channels=4, column_rows=2, chunk=3
 )
 
 
@@ -26,11 +26,11 @@ SMALL = table.Tile(
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SCAN2D_TRITON_CHAIN", "0")
     monkeypatch.setattr(table, "TILE_16", SMALL)
-    monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=2))
+    monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=4))
     for name, size in (
         ("CARRY_STRIPS", 2),
-        ("CARRY_STATES", 2),
-        ("CARRY_CHANNELS", 4),
+        ("CARRY_STATES", 4),
+        ("CARRY_CHANNELS", 2),
         ("SUM_TERMS", 2),
         ("SUM_LANES", 8),
     ):
@@ -96,7 +96,7 @@ def test_padding_is_never_read() -> None:
 
 
 def test_adjoint_carried_between_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "carry_adjoint", lambda width, strips: strips > 1)
+    monkeypatch.setattr(table, "carry_edges", lambda width, strips: strips > 1)
     check(make_problem((1, 2, 7, 3), 2), TRITON, "bottom-left")
     check(make_problem((2, 1, 7, 2), 2), TRITON, "top-left", torch.tensor([[7, 2], [3, 1]]))
 
@@ -113,10 +113,10 @@ def test_strides_that_no_layout_has() -> None:
 def test_gradients_are_bitwise_repeatable_and_saved_states_untouched() -> None:
     problem = make_problem((1, 3, 5, 3), 2)
     inputs = [problem[name] for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")]
-    out, saved = launch.forward(*inputs, True, "top-left", None, True)
+    out, saved = forward(*inputs, True, "top-left", None, True)
     before = saved.clone()
-    first = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
-    second = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
+    first = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
+    second = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
     assert torch.equal(saved, before)
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 

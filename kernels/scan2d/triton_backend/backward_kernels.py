@@ -1,21 +1,32 @@
 """Backward kernels: the adjoint boundaries, then every gradient, then the sums over programs.
 
 λ = ∂loss/∂h runs up every column and depends on no other column, so its boundaries between strips
-take one pass. The main kernel then has everything a strip needs: h above it (saved by the forward), a·λ below
-it, g from its own left edge. It walks right to left with μ = ∂loss/∂g in registers, and recomputes g
-chunk by chunk from checkpoints that it wrote on a first walk to the right. Nothing is divided by a and no
-large numbers are subtracted, so small a cost no precision.
+take one pass. The main kernel then has everything a strip needs: h above it and g at every few columns (saved by
+the forward), a·λ below it. It takes chunks of columns from right to left, and each chunk twice: to the right with
+g and h, for what depends on h; then to the left with μ = ∂loss/∂g. Nothing is divided by a and no large
+numbers are subtracted, so small a cost no precision.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
+import triton
 import triton.language as tl
 
 from scan2d.triton_backend.device_math import (
+    LN_2,
     LOG2_E,
+    aligned,
+    channels_of_block,
     item_size,
     kernel,
+    load_rows,
+    put_tile,
     sigmoid,
+    skipped,
+    states_of_tile,
     step_size,
+    stride_of_scan,
+    sum_states,
+    take_tile,
     turned,
     walk_down,
     walk_up,
@@ -24,285 +35,300 @@ from scan2d.triton_backend.device_math import (
 
 
 @kernel
-def adjoint_edges_kernel(
-    dout_ptr, delta_ptr, a_ptr, c_ptr, z_ptr, bias_ptr, lengths_ptr, edge_ptr, step_sum_ptr,
-    height, width, dim, states, channels_per_group, strips, strip_rows, first_state,
-    use_softplus, has_z, has_lengths, from_bottom, from_right, segments,
+def adjoint_kernel(
+    dout_ptr, delta_ptr, a_ptr, c_ptr, z_ptr, bias_ptr, lengths_ptr, mask_ptr, edge_ptr, step_sum_ptr,
+    height, width, dim, states, channels_per_group, strips, state_block,
+    use_softplus, has_z, has_lengths, from_bottom, from_right, carried, quads,
     g_sb, g_sd, g_sh, g_sw, t_sb, t_sd, t_sh, t_sw, z_sb, z_sd, z_sh, z_sw,
-    a_sd, a_sn, c_sb, c_sg, c_sn, c_sh, c_sw,
-    COLUMNS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
+    a_sd, a_sn, c_sb, c_sg, c_sn, c_sh, c_sw, m_sb, m_sh, m_sw,
+    ROWS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, STRIP_ROWS: tl.constexpr,
+    HAS_MASK: tl.constexpr,
 ):  # fmt: skip
-    """Run λ up a few columns and write a·λ where it crosses from one strip into the one above."""
+    """Run λ up one column, `ROWS` rows at a time, and write a·λ where it crosses from one strip into the one above.
+
+    With `carried`, programs do one strip each, from nothing below it, and also write ΣΔ over its rows.
+    """
+    k = tl.program_id(0)
+    segments = tl.where(carried != 0, strips - 1, 1)
     item = wide(tl.program_id(2) // segments)
     rows, columns = item_size(lengths_ptr, has_lengths, item, height, width)
-    blocks_per_group = tl.cdiv(channels_per_group, CHANNELS)
-    group = (tl.program_id(1) // blocks_per_group).to(tl.int64)
-    within = (tl.program_id(1) % blocks_per_group) * CHANNELS + tl.arange(0, CHANNELS)
-    channel = group * channels_per_group + within
-    channel_ok = within < channels_per_group
-    state = first_state + tl.arange(0, STATES)
+    rows = tl.where(k < columns, rows, 0)  # of a ragged item: nothing to do
+    group, channel, channel_ok = channels_of_block(tl.program_id(1), channels_per_group, CHANNELS)
+    state = state_block * STATES + tl.arange(0, STATES)
     state_ok = state < states
-    k = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    column_ok = k < columns
-    j = turned(k, columns, from_right)
-    cell_ok = column_ok[:, None] & channel_ok[None, :]
-    in_ok = column_ok[:, None] & state_ok[None, :]
-
-    state_mask = state_ok[:, None] & channel_ok[None, :]
-    rate = tl.load(a_ptr + channel[None, :] * a_sd + state[:, None] * a_sn, mask=state_mask, other=0.0)
-    rate = rate.to(tl.float32) * LOG2_E
+    row_index = tl.arange(0, ROWS)
+    row_axis = row_index[:, None, None]
+    rate_at = a_ptr + channel[None, :] * a_sd + state[:, None] * a_sn
+    rate = tl.load(rate_at, mask=state_ok[:, None] & channel_ok[None, :], other=0.0).to(tl.float32) * LOG2_E
     bias = tl.load(bias_ptr + channel, mask=channel_ok, other=0.0).to(tl.float32)
-    g_at = dout_ptr + item * g_sb + j[:, None] * g_sw + channel[None, :] * g_sd
-    t_at = delta_ptr + item * t_sb + j[:, None] * t_sw + channel[None, :] * t_sd
-    z_at = z_ptr + item * z_sb + j[:, None] * z_sw + channel[None, :] * z_sd
-    c_at = c_ptr + item * c_sb + group * c_sg + j[:, None] * c_sw + state[None, :] * c_sn
-    edge_mask = column_ok[:, None, None] & state_mask[None, :, :]
-    edge_offset = (k[:, None, None] * states + state[None, :, None]) * wide(dim) + channel[None, None, :]
 
-    p = tl.zeros((COLUMNS, STATES, CHANNELS), tl.float32)
-    # Exact from the bottom of the grid, or (`segments` > 1) each strip from its own bottom, to be carried up.
-    top, bottom = strip_rows, rows
-    if segments > 1:
-        top = (tl.program_id(2) % segments + 1) * strip_rows
-        bottom = min(top + strip_rows, rows)
-    total = tl.zeros((COLUMNS, CHANNELS), tl.float32)
-    for up in range(0, bottom - top):
-        row = bottom - 1 - up
-        i = turned(row, rows, from_bottom)
-        raw = tl.load(t_at + i * t_sh, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
-        step = step_size(raw, use_softplus, cell_ok)
-        total += step
-        dy = tl.load(g_at + i * g_sh, mask=cell_ok, other=0.0).to(tl.float32)
+    per_strip: tl.constexpr = STRIP_ROWS // ROWS
+    first, last = per_strip, tl.cdiv(rows, STRIP_ROWS) * per_strip
+    if carried != 0:
+        first = (tl.program_id(2) % segments + 1) * per_strip
+        last = min(first + per_strip, last)
+    j = turned(k, columns, from_right)
+    row = (last - 1) * ROWS + row_index
+    i = turned(row, rows, from_bottom)
+    t_at = delta_ptr + item * t_sb + j * t_sw + i[:, None] * t_sh + channel[None, :] * t_sd
+    g_at = dout_ptr + item * g_sb + j * g_sw + i[:, None] * g_sh + channel[None, :] * g_sd
+    z_at = z_ptr + item * z_sb + j * z_sw + i[:, None] * z_sh + channel[None, :] * z_sd
+    c_at = c_ptr + item * c_sb + group * c_sg + j * c_sw + i[:, None] * c_sh + state[None, :] * c_sn
+    m_at = mask_ptr + item * m_sb + j * m_sw + i * m_sh
+    t_step, c_step = stride_of_scan(t_sh, from_bottom) * ROWS, stride_of_scan(c_sh, from_bottom) * ROWS
+    g_step, z_step = stride_of_scan(g_sh, from_bottom) * ROWS, stride_of_scan(z_sh, from_bottom) * ROWS
+    m_step = stride_of_scan(m_sh, from_bottom) * ROWS
+    padded = quads * 4
+    position = (item * (strips - 1) + last // per_strip - 2) * width + k
+    edge_at = aligned(edge_ptr, position * dim * padded) + channel[None, :] * padded + state[:, None]
+    edge_ok = channel_ok[None, :] & (state[:, None] < padded)
+    sum_at = step_sum_ptr + position * dim + channel
+
+    p = tl.zeros((STATES, CHANNELS), tl.float32)
+    total = tl.zeros((CHANNELS,), tl.float32)
+    # Rows below the grid, in the lowest strip, have Δ = 0 and dy = 0 and leave p as it is.
+    more = last > first
+    row_ok = (row < rows) & more
+    cell_ok = row_ok[:, None] & channel_ok[None, :]
+    raw, dout = tl.load(t_at, mask=cell_ok, other=0.0), tl.load(g_at, mask=cell_ok, other=0.0)
+    c = tl.load(c_at, mask=row_ok[:, None] & state_ok[None, :], other=0.0)
+    for met in range(first, last):
+        turn = first + last - 1 - met
+        there = row < rows
+        if HAS_MASK:
+            there = there & (tl.load(m_at, mask=there, other=0) != 0)
+            m_at -= m_step
+        present = there[:, None] & channel_ok[None, :]
+        # The values of the next rows are on their way while these are computed.
+        row -= ROWS
+        t_at -= t_step
+        g_at -= g_step
+        c_at -= c_step
+        above_ok = (row < rows)[:, None]
+        next_raw = tl.load(t_at, mask=above_ok & channel_ok[None, :], other=0.0)
+        next_dout = tl.load(g_at, mask=above_ok & channel_ok[None, :], other=0.0)
+        next_c = tl.load(c_at, mask=above_ok & state_ok[None, :], other=0.0)
+
+        step = step_size(raw.to(tl.float32) + bias[None, :], use_softplus, present)
+        dy, c32 = dout.to(tl.float32), c.to(tl.float32)
+        if HAS_MASK:
+            dy = tl.where(present, dy, 0.0)
+            c32 = tl.where(there[:, None], c32, 0.0)
         if has_z != 0:
-            z = tl.load(z_at + i * z_sh, mask=cell_ok, other=0.0).to(tl.float32)
+            z = tl.load(z_at, mask=present, other=0.0).to(tl.float32)
             dy = dy * z * sigmoid(z)
-        c = tl.load(c_at + i * c_sh, mask=in_ok, other=0.0).to(tl.float32)
-        p = tl.exp2(step[:, None, :] * rate[None, :, :]) * (p + dy[:, None, :] * c[:, :, None])
-        if row % strip_rows == 0:
-            position = (item * (strips - 1) + row // strip_rows - 1) * width
-            tl.store(edge_ptr + position * states * dim + edge_offset, p, mask=edge_mask)
-            if segments > 1:
-                sum_at = step_sum_ptr + (position + k[:, None]) * dim + channel[None, :]
-                tl.store(sum_at, total, mask=cell_ok)
+        z_at -= z_step
+        a = tl.exp2(step[:, None, :] * rate[None, :, :])
+        _, p = walk_up(a, dy[:, None, :] * c32[:, :, None], p, row_axis, ROWS)
+        if carried != 0:
+            total += tl.sum(step, axis=0)
+        if turn % per_strip == 0:
+            tl.store(edge_at, p, mask=edge_ok)
+            edge_at -= wide(width) * dim * padded
+            if carried != 0:
+                tl.store(sum_at, total, mask=channel_ok)
+        raw, dout, c = next_raw, next_dout, next_c
+
+
+@triton.jit
+def gate_gradient(dout, z_at, has_z, present):
+    """dy and ∂loss/∂z over y, from dout."""
+    dy = dout
+    dy_dz = dout
+    if has_z != 0:
+        z = tl.load(z_at, mask=present, other=0.0).to(tl.float32)
+        s = sigmoid(z)
+        dy = dout * z * s
+        dy_dz = dout * s * (1.0 + z * (1.0 - s))
+    return dy, dy_dz
+
+
+@triton.jit
+def load_known(at, ok, present, HAS_MASK: tl.constexpr):
+    """Load float32 values, zero where `ok` is false or, if cells are skipped, where `present` is."""
+    x = tl.load(at, mask=ok, other=0.0).to(tl.float32)
+    if HAS_MASK:
+        x = tl.where(present, x, 0.0)
+    return x
+
+
+@triton.jit
+def store_sum(at, value, ok, accumulate):
+    """Store, or add to what an earlier launch stored for other states."""
+    if accumulate != 0:
+        value += tl.load(at, mask=ok, other=0.0).to(tl.float32)
+    tl.store(at, value.to(at.dtype.element_ty), mask=ok)
 
 
 @kernel
 def gradient_kernel(
-    dout_ptr, u_ptr, delta_ptr, a_ptr, b_ptr, c_ptr, skip_ptr, z_ptr, bias_ptr, lengths_ptr,
-    h_edge_ptr, p_edge_ptr, du_ptr, ddelta_ptr, dz_ptr, dbc_ptr, dparam_ptr, checkpoint_ptr, chunk_ptr,
-    batch, height, width, dim, states, channels_per_group, strips, channel_blocks, first_state,
-    use_softplus, has_z, has_lengths, from_bottom, from_right, accumulate,
+    dout_ptr, u_ptr, delta_ptr, a_ptr, b_ptr, c_ptr, skip_ptr, z_ptr, bias_ptr, lengths_ptr, mask_ptr,
+    h_edge_ptr, checkpoint_ptr, p_edge_ptr, du_ptr, ddelta_ptr, dz_ptr, dbc_ptr, dparam_ptr, chunk_ptr, partial_ptr,
+    batch, height, width, dim, states, channels_per_group, strips, channel_blocks, state_block, first_work,
+    use_softplus, has_z, has_lengths, from_bottom, from_right, accumulate, quads,
     g_sb, g_sd, g_sh, g_sw, u_sb, u_sd, u_sh, u_sw, t_sb, t_sd, t_sh, t_sw, z_sb, z_sd, z_sh, z_sw,
     o_sb, o_sd, o_sh, o_sw,
-    a_sd, a_sn, b_sb, b_sg, b_sn, b_sh, b_sw, c_sb, c_sg, c_sn, c_sh, c_sw,
-    ROWS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, CHUNK: tl.constexpr,
+    a_sd, a_sn, b_sb, b_sg, b_sn, b_sh, b_sw, c_sb, c_sg, c_sn, c_sh, c_sw, m_sb, m_sh, m_sw,
+    ROWS: tl.constexpr, QUAD: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, CHUNK: tl.constexpr,
+    HAS_MASK: tl.constexpr,
 ):  # fmt: skip
-    """All gradients of a strip; programs take strips in turn, so that workspace does not grow with the batch.
+    """All gradients of one strip and block of channels: number `first_work` + program.
 
     `o_` are the strides of du, ddelta and dz: one set of addresses for three arrays saves registers. `dbc_ptr`
     holds one partial sum per block of channels of dB, then of dC; `dparam_ptr` one per strip and item of dA, dD and
-    dbias.
+    dbias. `chunk_ptr` and `partial_ptr` are scratch of each program: g of a chunk, and its share of dΔ through h.
     """
-    tile: tl.constexpr = ROWS * STATES * CHANNELS
+    group_count: tl.constexpr = STATES // QUAD
+    row_size: tl.constexpr = STATES * CHANNELS
+    tile: tl.constexpr = ROWS * row_size
     row_index = tl.arange(0, ROWS)
-    row_axis = row_index[:, None, None]
-    lane_state = tl.arange(0, STATES)
+    row_axis = row_index[:, None, None, None]
     lane_channel = tl.arange(0, CHANNELS)
-    in_tile = (row_axis * STATES + lane_state[None, :, None]) * CHANNELS + lane_channel[None, None, :]
+    lane_state = states_of_tile(0, QUAD, STATES)
+    in_chunk = lane_channel[None, :, None] * STATES + lane_state[:, None, :]
+    chunk_at = aligned(chunk_ptr, wide(tl.program_id(0)) * (CHUNK + 1) * tile) + in_chunk
+    in_partial = row_index[:, None] * CHANNELS + lane_channel[None, :]
+    partial_at = partial_ptr + wide(tl.program_id(0)) * (CHUNK * ROWS * CHANNELS) + in_partial
+    state = state_block * STATES + lane_state
+    state_ok = state < states
+    padded = quads * 4
+    edge_step = wide(dim) * padded
+
+    work = first_work + tl.program_id(0)
+    channel_block = work % channel_blocks
+    strip = (work // channel_blocks) % strips
+    item = wide(work // (channel_blocks * strips))
+    rows, columns = item_size(lengths_ptr, has_lengths, item, height, width)
+    group, channel, channel_ok = channels_of_block(channel_block, channels_per_group, CHANNELS)
+    row = strip * ROWS + row_index
+    row_ok = row < rows
+    i = turned(row, rows, from_bottom)
+    cell_ok = row_ok[:, None] & channel_ok[None, :]
+    in_ok = row_ok[:, None, None] & state_ok[None, :, :]
+    lane_ok = channel_ok[None, :, None] & state_ok[:, None, :]
+    edge_ok = channel_ok[None, :, None] & (state[:, None, :] < padded)
+    below_ok = edge_ok & ((strip + 1) * ROWS < rows)  # of a ragged item, rows may end here
+
+    rate_at = a_ptr + channel[None, :, None] * a_sd + state[:, None, :] * a_sn
+    # A·log₂e serves both the exponentials and, times ln 2, the sums with A.
+    rate = tl.load(rate_at, mask=lane_ok, other=0.0).to(tl.float32) * LOG2_E
+    skip = tl.load(skip_ptr + channel, mask=channel_ok & (state_block == 0), other=0.0).to(tl.float32)
+    bias = tl.load(bias_ptr + channel, mask=channel_ok, other=0.0).to(tl.float32)
+    u_row = u_ptr + item * u_sb + i[:, None] * u_sh + channel[None, :] * u_sd
+    t_row = delta_ptr + item * t_sb + i[:, None] * t_sh + channel[None, :] * t_sd
+    g_row = dout_ptr + item * g_sb + i[:, None] * g_sh + channel[None, :] * g_sd
+    z_row = z_ptr + item * z_sb + i[:, None] * z_sh + channel[None, :] * z_sd
+    o_row = item * o_sb + i[:, None] * o_sh + channel[None, :] * o_sd
+    b_row = b_ptr + item * b_sb + group * b_sg + i[:, None, None] * b_sh + state[None, :, :] * b_sn
+    c_row = c_ptr + item * c_sb + group * c_sg + i[:, None, None] * c_sh + state[None, :, :] * c_sn
+    m_row = mask_ptr + item * m_sb + i * m_sh
+    in_edge = channel[None, :, None] * padded + state[:, None, :]
+    h_edge = aligned(h_edge_ptr, (item * (strips - 1) + strip - 1) * width * edge_step) + in_edge
+    p_edge = aligned(p_edge_ptr, (item * (strips - 1) + strip) * width * edge_step) + in_edge
     chunks = tl.cdiv(width, CHUNK)
-    checkpoint_at = checkpoint_ptr + wide(tl.program_id(0)) * chunks * tile + in_tile
-    chunk_at = chunk_ptr + wide(tl.program_id(0)) * CHUNK * tile + in_tile
-    blocks_per_group = tl.cdiv(channels_per_group, CHANNELS)
+    checkpoint = (item * (chunks - 1) * height + strip * ROWS) * edge_step
+    # Partial dB at [block, item, row, column, state], partial dC one whole array further on.
+    dbc_row = dbc_ptr + ((channel_block * batch + item) * height + i[:, None, None]) * width * states
+    dbc_row += state[None, :, :]
+    dc_offset = wide(channel_blocks) * batch * height * width * states
 
-    for work in range(tl.program_id(0), batch * strips * channel_blocks, tl.num_programs(0)):
-        channel_block = work % channel_blocks
-        strip = (work // channel_blocks) % strips
-        item = wide(work // (channel_blocks * strips))
-        rows, columns = item_size(lengths_ptr, has_lengths, item, height, width)
-        group = wide(channel_block // blocks_per_group)
-        within = (channel_block % blocks_per_group) * CHANNELS + lane_channel
-        channel = group * channels_per_group + within
-        channel_ok = within < channels_per_group
-        state = first_state + lane_state
-        state_ok = state < states
-        row = strip * ROWS + row_index
-        row_ok = row < rows
-        i = turned(row, rows, from_bottom)
-        cell_ok = row_ok[:, None] & channel_ok[None, :]
-        in_ok = row_ok[:, None] & state_ok[None, :]
-        state_mask = state_ok[:, None] & channel_ok[None, :]
-        below_ok = (strip + 1) * ROWS < rows  # of a ragged item, rows may end here
+    nothing = tl.zeros((ROWS, QUAD, CHANNELS, group_count), tl.float32)
+    # a·μ of the column to the right; it waits in scratch while the other walk has the registers.
+    put_tile(chunk_at + CHUNK * tile, nothing, row_axis, row_size, ROWS)
+    d_rate = tl.zeros((QUAD, CHANNELS, group_count), tl.float32)
+    d_skip = tl.zeros((CHANNELS,), tl.float32)
+    d_bias = tl.zeros((CHANNELS,), tl.float32)
+    item_chunks = tl.cdiv(columns, CHUNK)
+    for back in range(0, item_chunks):
+        chunk = item_chunks - 1 - back
+        first = chunk * CHUNK
+        last = min(first + CHUNK, columns)
 
-        rate_at = a_ptr + channel[None, :] * a_sd + state[:, None] * a_sn
-        rate = tl.load(rate_at, mask=state_mask, other=0.0).to(tl.float32)
-        rate2 = rate * LOG2_E
-        skip = tl.load(skip_ptr + channel, mask=channel_ok, other=0.0).to(tl.float32)
-        skip = tl.where(first_state == 0, skip, 0.0)
-        bias = tl.load(bias_ptr + channel, mask=channel_ok, other=0.0).to(tl.float32)
-        u_at = u_ptr + item * u_sb + i[:, None] * u_sh + channel[None, :] * u_sd
-        t_at = delta_ptr + item * t_sb + i[:, None] * t_sh + channel[None, :] * t_sd
-        g_at = dout_ptr + item * g_sb + i[:, None] * g_sh + channel[None, :] * g_sd
-        z_at = z_ptr + item * z_sb + i[:, None] * z_sh + channel[None, :] * z_sd
-        out_offset = item * o_sb + i[:, None] * o_sh + channel[None, :] * o_sd
-        b_at = b_ptr + item * b_sb + group * b_sg + i[:, None] * b_sh + state[None, :] * b_sn
-        c_at = c_ptr + item * c_sb + group * c_sg + i[:, None] * c_sh + state[None, :] * c_sn
-        edge_offset = state[:, None] * dim + channel[None, :]
-        h_edge = h_edge_ptr + (item * (strips - 1) + strip - 1) * width * states * dim + edge_offset
-        p_edge = p_edge_ptr + (item * (strips - 1) + strip) * width * states * dim + edge_offset
-        # Partial dB at [block, item, row, column, state], partial dC one whole array further on.
-        dbc_at = dbc_ptr + ((channel_block * batch + item) * height + i[:, None]) * width * states + state[None, :]
-        dc_offset = wide(channel_blocks) * batch * height * width * states
-
-        # First walk, left to right: g at the left edge of every chunk.
-        g = tl.zeros((ROWS, STATES, CHANNELS), tl.float32)
-        for k in range(0, columns):
-            if k % CHUNK == 0:
-                tl.store(checkpoint_at + wide(k // CHUNK) * tile, g)
+        # To the right: g again, h, and what depends on h: dC, dz, and a share of dΔ and dA.
+        at_left = aligned(checkpoint_ptr, checkpoint + wide(chunk - 1) * height * edge_step) + in_edge
+        g = load_rows(at_left, nothing, row_axis, edge_step, edge_ok & (chunk > 0), rows - strip * ROWS, ROWS)
+        for k in range(first, last):
+            put_tile(chunk_at + (k - first) * tile, g, row_axis, row_size, ROWS)
             j = turned(k, columns, from_right)
-            raw = tl.load(t_at + j * t_sw, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
-            step = step_size(raw, use_softplus, cell_ok)
-            u = tl.load(u_at + j * u_sw, mask=cell_ok, other=0.0).to(tl.float32)
-            b = tl.load(b_at + j * b_sw, mask=in_ok, other=0.0).to(tl.float32)
-            g = tl.exp2(step[:, None, :] * rate2[None, :, :]) * g + (step * u)[:, None, :] * b[:, :, None]
+            there = row_ok
+            if HAS_MASK:
+                there = tl.load(m_row + j * m_sw, mask=row_ok, other=0) != 0
+            present = cell_ok & there[:, None]
+            raw = tl.load(t_row + j * t_sw, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
+            step = step_size(raw, use_softplus, present)
+            u = load_known(u_row + j * u_sw, cell_ok, present, HAS_MASK)
+            b = load_known(b_row + j * b_sw, in_ok, there[:, None, None], HAS_MASK)
+            c = load_known(c_row + j * c_sw, in_ok, there[:, None, None], HAS_MASK)
+            dout = load_known(g_row + j * g_sw, cell_ok, present, HAS_MASK)
+            dy, dy_dz = gate_gradient(dout, z_row + j * z_sw, has_z, present)
+
+            a = tl.exp2(step[:, None, :, None] * rate[None, :, :, :])
+            p_below = tl.load(p_edge + k * edge_step, mask=below_ok, other=0.0)
+            lam, _ = walk_up(a, dy[:, None, :, None] * c[:, :, None, :], p_below, row_axis, ROWS)
+            g = a * g + (step * u)[:, None, :, None] * b[:, :, None, :]
+            entering = g
+            if HAS_MASK:
+                entering = tl.where(skipped(step[:, None, :, None]), 0.0, g)
+            h_above = tl.load(h_edge + k * edge_step, mask=edge_ok & (strip > 0), other=0.0)
+            h, inflow, _ = walk_down(a, entering, h_above, row_axis, ROWS)
+            w = lam * inflow
+            d_rate += tl.sum(w * step[:, None, :, None], axis=0)
+            tl.store(partial_at + (k - first) * (ROWS * CHANNELS), LN_2 * sum_states(w * rate[None, :, :, :]))
+            d_c = tl.sum(dy[:, None, :, None] * h, axis=2)
+            tl.store(dbc_row + dc_offset + j * states, d_c, mask=in_ok)
+            if has_z != 0:
+                # Loaded again: kept, it would take the registers that λ needs.
+                c = load_known(c_row + j * c_sw, in_ok, there[:, None, None], HAS_MASK)
+                y = sum_states(h * c[:, :, None, :]) + skip[None, :] * u
+                store_sum(dz_ptr + o_row + j * o_sw, dy_dz * y, cell_ok, accumulate)
         tl.debug_barrier()
 
-        # Second walk, right to left, a chunk at a time.
-        r = tl.zeros((ROWS, STATES, CHANNELS), tl.float32)  # a·μ of the column to the right
-        d_rate = tl.zeros((STATES, CHANNELS), tl.float32)
-        d_skip = tl.zeros((CHANNELS,), tl.float32)
-        d_bias = tl.zeros((CHANNELS,), tl.float32)
-        item_chunks = tl.cdiv(columns, CHUNK)
-        for back in range(0, item_chunks):
-            first = (item_chunks - 1 - back) * CHUNK
-            last = min(first + CHUNK, columns)
-            g = tl.load(checkpoint_at + wide(item_chunks - 1 - back) * tile)
-            for k in range(first, last):
-                tl.store(chunk_at + (k - first) * tile, g)
-                j = turned(k, columns, from_right)
-                raw = tl.load(t_at + j * t_sw, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
-                step = step_size(raw, use_softplus, cell_ok)
-                u = tl.load(u_at + j * u_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                b = tl.load(b_at + j * b_sw, mask=in_ok, other=0.0).to(tl.float32)
-                g = tl.exp2(step[:, None, :] * rate2[None, :, :]) * g + (step * u)[:, None, :] * b[:, :, None]
-            tl.debug_barrier()
-            for left in range(0, last - first):
-                k = last - 1 - left
-                j = turned(k, columns, from_right)
-                raw = tl.load(t_at + j * t_sw, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
-                step = step_size(raw, use_softplus, cell_ok)
-                u = tl.load(u_at + j * u_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                b = tl.load(b_at + j * b_sw, mask=in_ok, other=0.0).to(tl.float32)
-                c = tl.load(c_at + j * c_sw, mask=in_ok, other=0.0).to(tl.float32)
-                dout = tl.load(g_at + j * g_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                dy = dout
-                dy_dz = dout  # ∂loss/∂z over y
-                if has_z != 0:
-                    z = tl.load(z_at + j * z_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                    s = sigmoid(z)
-                    dy = dout * z * s
-                    dy_dz = dout * s * (1.0 + z * (1.0 - s))
+        # To the left: μ, and what depends on g: dB, du, and the rest of dΔ and dA.
+        r = take_tile(chunk_at + CHUNK * tile, nothing, row_axis, row_size, ROWS)
+        for left in range(0, last - first):
+            k = last - 1 - left
+            j = turned(k, columns, from_right)
+            there = row_ok
+            if HAS_MASK:
+                there = tl.load(m_row + j * m_sw, mask=row_ok, other=0) != 0
+            present = cell_ok & there[:, None]
+            raw = tl.load(t_row + j * t_sw, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
+            step = step_size(raw, use_softplus, present)
+            u = load_known(u_row + j * u_sw, cell_ok, present, HAS_MASK)
+            b = load_known(b_row + j * b_sw, in_ok, there[:, None, None], HAS_MASK)
+            c = load_known(c_row + j * c_sw, in_ok, there[:, None, None], HAS_MASK)
+            dout = load_known(g_row + j * g_sw, cell_ok, present, HAS_MASK)
+            dy, _ = gate_gradient(dout, z_row + j * z_sw, has_z, present)
 
-                # Adjoint states of this column: λ up the rows, then μ from the right.
-                a = tl.exp2(step[:, None, :] * rate2[None, :, :])
-                edge_here = wide(k) * states * dim
-                p_below = tl.load(p_edge + edge_here, mask=state_mask & below_ok, other=0.0)
-                lam = walk_up(a, dy[:, None, :] * c[:, :, None], p_below, row_axis, ROWS)
-                mu = lam + r
-                r = a * mu
-                d_b = tl.sum(mu * (step * u)[:, None, :], axis=2)
-                tl.store(dbc_at + j * states, d_b, mask=in_ok)
-                d_input = tl.sum(mu * b[:, :, None], axis=1)
+            a = tl.exp2(step[:, None, :, None] * rate[None, :, :, :])
+            p_below = tl.load(p_edge + k * edge_step, mask=below_ok, other=0.0)
+            lam, _ = walk_up(a, dy[:, None, :, None] * c[:, :, None, :], p_below, row_axis, ROWS)
+            if HAS_MASK:
+                lam = tl.where(skipped(step[:, None, :, None]), 0.0, lam)
+            mu = lam + r
+            r = a * mu
+            d_b = tl.sum(mu * (step * u)[:, None, :, None], axis=2)
+            tl.store(dbc_row + j * states, d_b, mask=in_ok)
+            d_input = sum_states(mu * b[:, :, None, :])
+            g_left = take_tile(chunk_at + (k - first) * tile, nothing, row_axis, row_size, ROWS)
+            w = r * g_left
+            d_rate += tl.sum(w * step[:, None, :, None], axis=0)
+            d_step = LN_2 * sum_states(w * rate[None, :, :, :]) + u * d_input
+            d_step += tl.load(partial_at + (k - first) * (ROWS * CHANNELS))
+            d_raw = d_step
+            if use_softplus != 0:
+                d_raw = d_step * sigmoid(raw)
+            d_raw = tl.where(present, d_raw, 0.0)
+            d_skip += tl.sum(dy * u, axis=0)
+            d_bias += tl.sum(d_raw, axis=0)
+            store_sum(du_ptr + o_row + j * o_sw, skip[None, :] * dy + step * d_input, cell_ok, accumulate)
+            store_sum(ddelta_ptr + o_row + j * o_sw, d_raw, cell_ok, accumulate)
+        put_tile(chunk_at + CHUNK * tile, r, row_axis, row_size, ROWS)
+        tl.debug_barrier()
 
-                # Forward states: a·g[j-1], then h and a·h[i-1]; w = ∂loss/∂(log a).
-                ag = a * tl.load(chunk_at + (k - first) * tile)
-                w = mu * ag
-                h_above = tl.load(h_edge + edge_here, mask=state_mask & (strip > 0), other=0.0)
-                h, ah, _ = walk_down(a, ag + (step * u)[:, None, :] * b[:, :, None], h_above, row_axis, ROWS)
-                d_c = tl.sum(dy[:, None, :] * h, axis=2)
-                tl.store(dbc_at + dc_offset + j * states, d_c, mask=in_ok)
-                if has_z != 0:
-                    dz = dy_dz * (tl.sum(h * c[:, :, None], axis=1) + skip[None, :] * u)
-                    if accumulate != 0:
-                        dz += tl.load(dz_ptr + out_offset + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                    tl.store(dz_ptr + out_offset + j * o_sw, dz.to(dz_ptr.dtype.element_ty), mask=cell_ok)
-                w += lam * ah
-                d_rate += tl.sum(w * step[:, None, :], axis=0)
-                d_step = tl.sum(w * rate[None, :, :], axis=1) + u * d_input
-                d_raw = d_step
-                if use_softplus != 0:
-                    d_raw = d_step * sigmoid(raw)
-                d_raw = tl.where(cell_ok, d_raw, 0.0)
-                du = skip[None, :] * dy + step * d_input
-                d_skip += tl.sum(dy * u, axis=0)
-                d_bias += tl.sum(d_raw, axis=0)
-                if accumulate != 0:
-                    du += tl.load(du_ptr + out_offset + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                    d_raw += tl.load(ddelta_ptr + out_offset + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                tl.store(du_ptr + out_offset + j * o_sw, du.to(du_ptr.dtype.element_ty), mask=cell_ok)
-                tl.store(ddelta_ptr + out_offset + j * o_sw, d_raw.to(ddelta_ptr.dtype.element_ty), mask=cell_ok)
-            tl.debug_barrier()
-
-        # dA, then dD, then dbias of this strip: (states + 2, dim) numbers.
-        param_at = dparam_ptr + (item * strips + strip) * (states + 2) * dim + channel
-        tl.store(param_at[None, :] + state[:, None] * dim, d_rate, mask=state_mask)
-        if first_state == 0:
-            tl.store(param_at + wide(states) * dim, d_skip, mask=channel_ok)
-        bias_at = param_at + wide(states + 1) * dim
-        if accumulate != 0:
-            d_bias += tl.load(bias_at, mask=channel_ok, other=0.0)
-        tl.store(bias_at, d_bias, mask=channel_ok)
-
-
-@kernel
-def sum_partials_kernel(
-    dbc_ptr, dparam_ptr, db_ptr, dc_ptr, da_ptr, dskip_ptr, dbias_ptr,
-    blocks_per_group, param_parts, items, cells, states, dim, groups, dbc_programs, has_skip, has_bias,
-    TERMS: tl.constexpr, LANES: tl.constexpr,
-):  # fmt: skip
-    """Add the partial sums in a fixed order.
-
-    dB and dC are contiguous as (batch, groups, height, width, states); `cells` is height·width·states. Programs
-    below `dbc_programs` add them over the blocks of channels of a group, the rest add dA, dD and dbias over
-    strips and items.
-    """
-    lane = tl.arange(0, LANES)
-    term = tl.arange(0, TERMS)
-    if tl.program_id(0) < dbc_programs:
-        # One half of the programs for dB, the other for dC.
-        half = dbc_programs // 2
-        which = tl.program_id(0) // half
-        outputs = wide(items) * groups * cells
-        at = wide(tl.program_id(0) % half) * LANES + lane
-        ok = at < outputs
-        inside = at % cells
-        group = (at // cells) % groups
-        item = at // (wide(cells) * groups)
-        source = (wide(which) * groups * blocks_per_group * items + item) * cells + inside
-        acc = tl.zeros((LANES,), tl.float32)
-        for first in range(0, blocks_per_group, TERMS):
-            block = first + term
-            offset = (group[None, :] * blocks_per_group + block[:, None]) * items * cells + source[None, :]
-            part_ok = (block < blocks_per_group)[:, None] & ok[None, :]
-            acc += tl.sum(tl.load(dbc_ptr + offset, mask=part_ok, other=0.0), axis=0)
-        if which == 0:
-            tl.store(db_ptr + at, acc.to(db_ptr.dtype.element_ty), mask=ok)
-        else:
-            tl.store(dc_ptr + at, acc.to(dc_ptr.dtype.element_ty), mask=ok)
-    else:
-        size = (states + 2) * dim
-        place = wide(tl.program_id(0) - dbc_programs) * LANES + lane
-        place_ok = place < size
-        total_sum = tl.zeros((LANES,), tl.float32)
-        for first_part in range(0, param_parts, TERMS):
-            part = first_part + term
-            term_ok = (part < param_parts)[:, None] & place_ok[None, :]
-            part_at = part[:, None].to(tl.int64) * size + place[None, :]
-            total_sum += tl.sum(tl.load(dparam_ptr + part_at, mask=term_ok, other=0.0), axis=0)
-        state, channel = place // dim, place % dim
-        tl.store(
-            da_ptr + channel * states + state, total_sum.to(da_ptr.dtype.element_ty), mask=place_ok & (state < states)
-        )
-        skip_ok = place_ok & (state == states) & (has_skip != 0)
-        tl.store(dskip_ptr + channel, total_sum.to(dskip_ptr.dtype.element_ty), mask=skip_ok)
-        bias_ok = place_ok & (state == states + 1) & (has_bias != 0)
-        tl.store(dbias_ptr + channel, total_sum.to(dbias_ptr.dtype.element_ty), mask=bias_ok)
+    # dA, then dD, then dbias of this strip: (states + 2, dim) numbers.
+    param_at = dparam_ptr + (item * strips + strip) * (states + 2) * dim + channel
+    tl.store(param_at[None, :, None] + state[:, None, :] * dim, d_rate, mask=lane_ok)
+    if state_block == 0:
+        tl.store(param_at + wide(states) * dim, d_skip, mask=channel_ok)
+    store_sum(param_at + wide(states + 1) * dim, d_bias, channel_ok, accumulate)

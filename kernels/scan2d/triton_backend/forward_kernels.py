@@ -1,8 +1,8 @@
-"""Forward kernels: boundaries between strips of rows, then outputs.
+"""Forward kernels: strips of rows on their own, what crosses them, and what that adds to the outputs.
 
-A program is one warp. It owns a strip of `ROWS` rows, `CHANNELS` channels and all `STATES` states of one
-item, keeps the row states g in registers and walks along the columns. At every column the new h of the strip
-follows from g and from the h above the strip, which is the only thing strips hand to each other.
+h of a strip is what it would be with nothing above it, plus what is left of the h above it: h = h₀ + q, where
+q = a·q fades down each column. So a first launch runs every strip from h = 0, all at once, and writes y₀ = Σ C·h₀ + D·u;
+a second walks down the columns, also all at once, with nothing to wait for but itself, adds Σ C·q and gates.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
@@ -10,10 +10,18 @@ import triton.language as tl
 
 from scan2d.triton_backend.device_math import (
     LOG2_E,
+    aligned,
+    channels_of_block,
+    fade_down,
     item_size,
     kernel,
     sigmoid,
+    skipped,
+    states_of_tile,
     step_size,
+    store_rows,
+    stride_of_scan,
+    sum_states,
     turned,
     walk_down,
     wide,
@@ -21,128 +29,263 @@ from scan2d.triton_backend.device_math import (
 
 
 @kernel
-def forward_kernel(
-    u_ptr, delta_ptr, a_ptr, b_ptr, c_ptr, skip_ptr, z_ptr, bias_ptr, lengths_ptr,
-    out_ptr, edge_ptr, step_sum_ptr,
-    height, width, dim, states, channels_per_group, strips, first_state,
-    use_softplus, has_z, has_lengths, from_bottom, from_right, accumulate, chain, edge_stride,
-    u_sb, u_sd, u_sh, u_sw, t_sb, t_sd, t_sh, t_sw, z_sb, z_sd, z_sh, z_sw, o_sb, o_sd, o_sh, o_sw,
-    a_sd, a_sn, b_sb, b_sg, b_sn, b_sh, b_sw, c_sb, c_sg, c_sn, c_sh, c_sw,
-    ROWS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, OUTPUT: tl.constexpr,
+def strip_kernel(
+    u_ptr, delta_ptr, a_ptr, b_ptr, c_ptr, skip_ptr, z_ptr, bias_ptr, lengths_ptr, mask_ptr,
+    y_ptr, out_ptr, edge_ptr, checkpoint_ptr, step_sum_ptr,
+    height, width, dim, states, channels_per_group, strips, state_block,
+    use_softplus, has_z, has_lengths, from_bottom, from_right, accumulate, final, save, sums, quads, edge_stride,
+    u_sb, u_sd, u_sh, u_sw, t_sb, t_sd, t_sh, t_sw, z_sb, z_sd, z_sh, z_sw, y_sb, y_sd, y_sh, y_sw,
+    a_sd, a_sn, b_sb, b_sg, b_sn, b_sh, b_sw, c_sb, c_sg, c_sn, c_sh, c_sw, m_sb, m_sh, m_sw,
+    ROWS: tl.constexpr, QUAD: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, CHUNK: tl.constexpr,
+    CHAINED: tl.constexpr, HAS_MASK: tl.constexpr,
 ):  # fmt: skip
-    """Walk along strips of rows.
+    """Walk along strips of rows, g in registers.
 
-    With `OUTPUT` false: start every strip from h = 0 and write the h that leaves its bottom, and ΣΔ over its
-    rows (pass 1). With `OUTPUT` true: start from the h above and write the outputs (pass 3); a program then
-    does `chain` strips one after the other, and if `chain` > 1 it hands h down itself through `edge_ptr`,
-    so that no other pass is needed.
+    `CHAINED` false: a program does one strip, from h = 0 above it, and writes the h that leaves its bottom, y before the
+    gate, and (`sums`) ΣΔ over its rows. `CHAINED` true: a program does all strips of its channels in turn and
+    hands h down through `edge_ptr`; with `final` it writes the outputs. With `save`, g at the left edge of every
+    `CHUNK` columns is kept for the backward. The values of the next column are loaded before this one is computed.
     """
-    channel_block = tl.program_id(0)
-    item = tl.program_id(2).to(tl.int64)
+    item = wide(tl.program_id(2))
     rows, columns = item_size(lengths_ptr, has_lengths, item, height, width)
-    # Blocks of channels never straddle groups: the launcher counts blocks inside each group.
-    blocks_per_group = tl.cdiv(channels_per_group, CHANNELS)
-    group = (channel_block // blocks_per_group).to(tl.int64)
-    within = (channel_block % blocks_per_group) * CHANNELS + tl.arange(0, CHANNELS)
-    channel = group * channels_per_group + within
-    channel_ok = within < channels_per_group
-    state = first_state + tl.arange(0, STATES)
+    group, channel, channel_ok = channels_of_block(tl.program_id(0), channels_per_group, CHANNELS)
+    state = states_of_tile(state_block, QUAD, STATES)
     state_ok = state < states
     row_index = tl.arange(0, ROWS)
-    row_axis = row_index[:, None, None]
+    row_axis = row_index[:, None, None, None]
 
-    state_mask = state_ok[:, None] & channel_ok[None, :]
-    rate = tl.load(a_ptr + channel[None, :] * a_sd + state[:, None] * a_sn, mask=state_mask, other=0.0)
-    rate = rate.to(tl.float32) * LOG2_E
-    skip = tl.load(skip_ptr + channel, mask=channel_ok, other=0.0).to(tl.float32)
+    # (quad, channels, groups)
+    rate_at = a_ptr + channel[None, :, None] * a_sd + state[:, None, :] * a_sn
+    rate = tl.load(rate_at, mask=state_ok[:, None, :] & channel_ok[None, :, None], other=0.0).to(tl.float32) * LOG2_E
+    skip = tl.load(skip_ptr + channel, mask=channel_ok & (state_block == 0), other=0.0).to(tl.float32)
     bias = tl.load(bias_ptr + channel, mask=channel_ok, other=0.0).to(tl.float32)
-    edge_offset = state[:, None] * dim + channel[None, :]
+    # Boundary states lie (…, dim, 4·quads): the four states of a lane are one aligned access.
+    padded = quads * 4
+    in_edge = channel[None, :, None] * padded + state[:, None, :]
+    edge_ok = channel_ok[None, :, None] & (state[:, None, :] < padded)
+    edge_step = wide(dim) * padded
+    u_step, t_step = stride_of_scan(u_sw, from_right), stride_of_scan(t_sw, from_right)
+    z_step, y_step = stride_of_scan(z_sw, from_right), stride_of_scan(y_sw, from_right)
+    b_step, c_step = stride_of_scan(b_sw, from_right), stride_of_scan(c_sw, from_right)
+    m_step = stride_of_scan(m_sw, from_right)
+    left = turned(0, columns, from_right)
 
-    for strip in range(tl.program_id(1) * chain, min(tl.program_id(1) * chain + chain, strips)):
+    first_strip, last_strip = tl.program_id(1), tl.program_id(1) + 1
+    if CHAINED:
+        first_strip, last_strip = 0, strips
+    for strip in range(first_strip, last_strip):
         row = strip * ROWS + row_index
         row_ok = row < rows
-        where_row = turned(row, rows, from_bottom)
+        i = turned(row, rows, from_bottom)
         cell_ok = row_ok[:, None] & channel_ok[None, :]
-        in_ok = row_ok[:, None] & state_ok[None, :]
-        u_at = u_ptr + item * u_sb + where_row[:, None] * u_sh + channel[None, :] * u_sd
-        t_at = delta_ptr + item * t_sb + where_row[:, None] * t_sh + channel[None, :] * t_sd
-        z_at = z_ptr + item * z_sb + where_row[:, None] * z_sh + channel[None, :] * z_sd
-        o_at = out_ptr + item * o_sb + where_row[:, None] * o_sh + channel[None, :] * o_sd
-        b_at = b_ptr + item * b_sb + group * b_sg + where_row[:, None] * b_sh + state[None, :] * b_sn
-        c_at = c_ptr + item * c_sb + group * c_sg + where_row[:, None] * c_sh + state[None, :] * c_sn
-        above = edge_ptr + (item * (strips - 1) + strip - 1) * edge_stride + edge_offset
-        below = above + edge_stride
-        g = tl.zeros((ROWS, STATES, CHANNELS), tl.float32)
-        nothing = tl.zeros((STATES, CHANNELS), tl.float32)
+        in_ok = row_ok[:, None, None] & state_ok[None, :, :]
+        u_at = u_ptr + item * u_sb + left * u_sw + i[:, None] * u_sh + channel[None, :] * u_sd
+        t_at = delta_ptr + item * t_sb + left * t_sw + i[:, None] * t_sh + channel[None, :] * t_sd
+        in_z = item * z_sb + left * z_sw + i[:, None] * z_sh + channel[None, :] * z_sd
+        in_y = item * y_sb + left * y_sw + i[:, None] * y_sh + channel[None, :] * y_sd
+        in_b = item * b_sb + group * b_sg + left * b_sw
+        in_c = item * c_sb + group * c_sg + left * c_sw
+        b_at = b_ptr + in_b + i[:, None, None] * b_sh + state[None, :, :] * b_sn
+        c_at = c_ptr + in_c + i[:, None, None] * c_sh + state[None, :, :] * c_sn
+        m_at = mask_ptr + item * m_sb + left * m_sw + i * m_sh
+        below = aligned(edge_ptr, (item * (strips - 1) + strip) * edge_stride) + in_edge
+        above = aligned(edge_ptr, (item * (strips - 1) + strip - 1) * edge_stride) + in_edge
+        chunks = tl.cdiv(width, CHUNK)
+        checkpoint = (item * (chunks - 1) * height + strip * ROWS) * edge_step
+
+        g = tl.zeros((ROWS, QUAD, CHANNELS, STATES // QUAD), tl.float32)
+        h_above = tl.zeros((QUAD, CHANNELS, STATES // QUAD), tl.float32)
+        raw, u = tl.load(t_at, mask=cell_ok, other=0.0), tl.load(u_at, mask=cell_ok, other=0.0)
+        b, c = tl.load(b_at, mask=in_ok, other=0.0), tl.load(c_at, mask=in_ok, other=0.0)
+        there = row_ok
+        if HAS_MASK:
+            there = tl.load(m_at, mask=row_ok, other=0) != 0
         for k in range(0, columns):
-            j = turned(k, columns, from_right)
-            raw = tl.load(t_at + j * t_sw, mask=cell_ok, other=0.0).to(tl.float32) + bias[None, :]
-            step = step_size(raw, use_softplus, cell_ok)
-            u = tl.load(u_at + j * u_sw, mask=cell_ok, other=0.0).to(tl.float32)
-            b = tl.load(b_at + j * b_sw, mask=in_ok, other=0.0).to(tl.float32)
-            a = tl.exp2(step[:, None, :] * rate[None, :, :])
-            g = a * g + (step * u)[:, None, :] * b[:, :, None]
-            if OUTPUT:
-                edge_here = wide(k) * states * dim
-                h_above = tl.load(above + edge_here, mask=state_mask & (strip > 0), other=0.0)
-                h, _, h_below = walk_down(a, g, h_above, row_axis, ROWS)
-                c = tl.load(c_at + j * c_sw, mask=in_ok, other=0.0).to(tl.float32)
-                y = tl.sum(h * c[:, :, None], axis=1) + tl.where(first_state == 0, skip, 0.0)[None, :] * u
+            if CHAINED:
+                h_above = tl.load(above, mask=edge_ok & (strip > 0), other=0.0)
+            # Past the last column the pointers stay.
+            more = tl.where(k + 1 < columns, 1, 0)
+            u_at, t_at, b_at, c_at = u_at + more * u_step, t_at + more * t_step, b_at + more * b_step, c_at + more * c_step
+            next_raw, next_u = tl.load(t_at, mask=cell_ok, other=0.0), tl.load(u_at, mask=cell_ok, other=0.0)
+            next_b, next_c = tl.load(b_at, mask=in_ok, other=0.0), tl.load(c_at, mask=in_ok, other=0.0)
+
+            present = cell_ok & there[:, None]
+            step = step_size(raw.to(tl.float32) + bias[None, :], use_softplus, present)
+            token, b32, c32 = u.to(tl.float32), b.to(tl.float32), c.to(tl.float32)
+            if HAS_MASK:
+                token = tl.where(present, token, 0.0)
+                b32 = tl.where(there[:, None, None], b32, 0.0)
+                c32 = tl.where(there[:, None, None], c32, 0.0)
+            if save != 0:
+                if (k % CHUNK == 0) & (k > 0):
+                    checkpoint_at = aligned(checkpoint_ptr, checkpoint) + in_edge
+                    store_rows(checkpoint_at, g, row_axis, edge_step, edge_ok, rows - strip * ROWS, ROWS)
+                    checkpoint += height * edge_step
+            a = tl.exp2(step[:, None, :, None] * rate[None, :, :, :])
+            g = a * g + (step * token)[:, None, :, None] * b32[:, :, None, :]
+            entering = g
+            if HAS_MASK:
+                entering = tl.where(skipped(step[:, None, :, None]), 0.0, g)
+            h, _, h_below = walk_down(a, entering, h_above, row_axis, ROWS)
+            tl.store(below, h_below, mask=edge_ok & (strip < strips - 1))
+            below += edge_step
+            above += edge_step
+            y = sum_states(h * c32[:, :, None, :]) + skip[None, :] * token
+            if accumulate != 0:
+                y += tl.load(y_ptr + in_y, mask=cell_ok, other=0.0)
+            if CHAINED and final != 0:
                 if has_z != 0:
-                    z = tl.load(z_at + j * z_sw, mask=cell_ok, other=0.0).to(tl.float32)
+                    z = tl.load(z_ptr + in_z, mask=present, other=0.0).to(tl.float32)
                     y = y * z * sigmoid(z)
-                if accumulate != 0:
-                    y += tl.load(o_at + j * o_sw, mask=cell_ok, other=0.0).to(tl.float32)
-                tl.store(o_at + j * o_sw, y.to(out_ptr.dtype.element_ty), mask=cell_ok)
-                if chain > 1:
-                    tl.store(below + edge_here, h_below, mask=state_mask & (strip < strips - 1))
+                tl.store(out_ptr + in_y, y.to(out_ptr.dtype.element_ty), mask=cell_ok)
             else:
-                _, _, h_below = walk_down(a, g, nothing, row_axis, ROWS)
-                tl.store(below + wide(k) * states * dim, h_below, mask=state_mask)
-                if first_state == 0:
-                    total = tl.sum(step, axis=0)
+                tl.store(y_ptr + in_y, y, mask=cell_ok)
+            if not CHAINED:
+                if sums != 0:
                     sum_at = step_sum_ptr + ((item * (strips - 1) + strip) * width + k) * dim + channel
-                    tl.store(sum_at, total, mask=channel_ok)
-        if OUTPUT:
+                    tl.store(sum_at, tl.sum(step, axis=0), mask=channel_ok & (strip < strips - 1))
+            in_z += z_step
+            in_y += y_step
+            raw, u, b, c = next_raw, next_u, next_b, next_c
+            if HAS_MASK:
+                m_at += more * m_step
+                there = tl.load(m_at, mask=row_ok, other=0) != 0
+        if CHAINED:
             # The next strip of the chain reads what this one wrote.
             tl.debug_barrier()
 
 
 @kernel
-def carry_kernel(
-    edge_ptr, step_sum_ptr, a_ptr, lengths_ptr,
-    height, width, dim, states, strips, strip_rows, has_lengths, upwards, a_sd, a_sn,
-    STRIPS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr,
+def column_kernel(
+    delta_ptr, a_ptr, c_ptr, z_ptr, bias_ptr, lengths_ptr, mask_ptr, y_ptr, out_ptr, edge_ptr,
+    height, width, dim, states, channels_per_group, strips, state_block,
+    use_softplus, has_z, has_lengths, from_bottom, from_right, final, save, carried, quads,
+    t_sb, t_sd, t_sh, t_sw, z_sb, z_sd, z_sh, z_sw, y_sb, y_sd, y_sh, y_sw,
+    a_sd, a_sn, c_sb, c_sg, c_sn, c_sh, c_sw, m_sb, m_sh, m_sw,
+    ROWS: tl.constexpr, STATES: tl.constexpr, CHANNELS: tl.constexpr, STRIP_ROWS: tl.constexpr,
+    HAS_MASK: tl.constexpr,
 ):  # fmt: skip
-    """Turn what crosses each strip's edge from that strip alone into what really crosses it (pass 2).
+    """Walk down one column, `ROWS` rows at a time: add to y what comes from the strips above, then gate.
 
-    Edge s lies between strips s and s + 1. Downwards (forward) it takes in what crossed edge s - 1; upwards
-    (backward) what crossed edge s + 1. `STRIPS` edges at a time lie in registers.
+    q, in registers, is what is left of the h above the strip. At each strip's top the h that left the strip above
+    on its own (`edge_ptr`, from `strip_kernel`) joins it; that sum is the true h there, and with `save` replaces it.
+    If the edges are true already (`carried`), programs do one strip each.
     """
     k = tl.program_id(0)
-    item = tl.program_id(2).to(tl.int64)
+    segments = tl.where(carried != 0, strips, 1)
+    item = wide(tl.program_id(2) // segments)
+    rows, columns = item_size(lengths_ptr, has_lengths, item, height, width)
+    group, channel, channel_ok = channels_of_block(tl.program_id(1), channels_per_group, CHANNELS)
+    rows = tl.where(k < columns, rows, 0)  # of a ragged item: nothing to do
+    state = state_block * STATES + tl.arange(0, STATES)
+    state_ok = state < states
+    row_index = tl.arange(0, ROWS)
+    row_axis = row_index[:, None, None]
+    rate_at = a_ptr + channel[None, :] * a_sd + state[:, None] * a_sn
+    rate = tl.load(rate_at, mask=state_ok[:, None] & channel_ok[None, :], other=0.0).to(tl.float32) * LOG2_E
+    bias = tl.load(bias_ptr + channel, mask=channel_ok, other=0.0).to(tl.float32)
+
+    per_strip: tl.constexpr = STRIP_ROWS // ROWS
+    first, last = 0, tl.cdiv(rows, ROWS)
+    if carried != 0:
+        first = (tl.program_id(2) % segments) * per_strip
+        last = min(first + per_strip, last)
+    j = turned(k, columns, from_right)
+    row = first * ROWS + row_index
+    i = turned(row, rows, from_bottom)
+    t_at = delta_ptr + item * t_sb + j * t_sw + i[:, None] * t_sh + channel[None, :] * t_sd
+    in_z = item * z_sb + j * z_sw + i[:, None] * z_sh + channel[None, :] * z_sd
+    in_y = item * y_sb + j * y_sw + i[:, None] * y_sh + channel[None, :] * y_sd
+    c_at = c_ptr + item * c_sb + group * c_sg + j * c_sw + i[:, None] * c_sh + state[None, :] * c_sn
+    m_at = mask_ptr + item * m_sb + j * m_sw + i * m_sh
+    t_step, c_step = stride_of_scan(t_sh, from_bottom) * ROWS, stride_of_scan(c_sh, from_bottom) * ROWS
+    z_step, y_step = stride_of_scan(z_sh, from_bottom) * ROWS, stride_of_scan(y_sh, from_bottom) * ROWS
+    m_step = stride_of_scan(m_sh, from_bottom) * ROWS
+    padded = quads * 4
+    edge_step = wide(width) * dim * padded
+    edge_base = (item * (strips - 1) + max(first // per_strip - 1, 0)) * edge_step + wide(k) * dim * padded
+    edge_at = aligned(edge_ptr, edge_base) + channel[None, :] * padded + state[:, None]
+    edge_ok = channel_ok[None, :] & (state[:, None] < padded)
+
+    q = tl.zeros((STATES, CHANNELS), tl.float32)
+    cell_ok = (row < rows)[:, None] & channel_ok[None, :]
+    in_ok = (row < rows)[:, None] & state_ok[None, :]
+    raw, y = tl.load(t_at, mask=cell_ok, other=0.0), tl.load(y_ptr + in_y, mask=cell_ok, other=0.0)
+    c = tl.load(c_at, mask=in_ok, other=0.0)
+    for turn in range(first, last):
+        if (turn % per_strip == 0) & (turn > 0):
+            q += tl.load(edge_at, mask=edge_ok, other=0.0)
+            if save != 0:
+                tl.store(edge_at, q, mask=edge_ok)
+            edge_at += edge_step
+        there = row < rows
+        if HAS_MASK:
+            there = there & (tl.load(m_at, mask=there, other=0) != 0)
+            m_at += m_step
+        present = there[:, None] & channel_ok[None, :]
+        # The values of the next rows are on their way while these are computed.
+        row += ROWS
+        t_at += t_step
+        c_at += c_step
+        next_ok = (row < rows)[:, None] & channel_ok[None, :]
+        next_raw = tl.load(t_at, mask=next_ok, other=0.0)
+        next_y = tl.load(y_ptr + in_y + y_step, mask=next_ok, other=0.0)
+        next_c = tl.load(c_at, mask=(row < rows)[:, None] & state_ok[None, :], other=0.0)
+
+        step = step_size(raw.to(tl.float32) + bias[None, :], use_softplus, present)
+        a = tl.exp2(step[:, None, :] * rate[None, :, :])
+        all_q, q = fade_down(a, q, row_axis, ROWS)
+        c32 = c.to(tl.float32)
+        if HAS_MASK:
+            c32 = tl.where(there[:, None], c32, 0.0)
+        y += tl.sum(all_q * c32[:, :, None], axis=1)
+        if final != 0:
+            if has_z != 0:
+                z = tl.load(z_ptr + in_z, mask=present, other=0.0).to(tl.float32)
+                y = y * z * sigmoid(z)
+            tl.store(out_ptr + in_y, y.to(out_ptr.dtype.element_ty), mask=cell_ok)
+        else:
+            tl.store(y_ptr + in_y, y, mask=cell_ok)
+        in_z += z_step
+        in_y += y_step
+        raw, y, c, cell_ok = next_raw, next_y, next_c, next_ok
+
+
+@kernel
+def carry_kernel(
+    edge_ptr, step_sum_ptr, a_ptr, lengths_ptr,
+    height, width, dim, states, state_block, strips, strip_rows, has_lengths, upwards, quads, a_sd, a_sn,
+    STRIPS: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr,
+):  # fmt: skip
+    """Turn what leaves each strip on its own into what really crosses its edge: only where grids are long and narrow.
+
+    Edge s lies between strips s and s + 1. Downwards (forward) it takes in what crossed edge s - 1; upwards
+    (backward) what crossed edge s + 1. The product of a over a strip is exp(A·ΣΔ): one exponential per strip.
+    `STRIPS` edges at a time lie in registers.
+    """
+    k = tl.program_id(0)
+    item = wide(tl.program_id(2))
     rows, columns = item_size(lengths_ptr, has_lengths, item, height, width)
     # Edges that really exist in this item; the forward writes those below a ragged item too, unread.
     edges = tl.cdiv(rows, strip_rows) - 1
-    state_blocks = tl.cdiv(states, STATES)
-    channel = (tl.program_id(1) // state_blocks) * CHANNELS + tl.arange(0, CHANNELS)
+    channel_blocks = tl.cdiv(dim, CHANNELS)
+    channel = (tl.program_id(1) % channel_blocks) * CHANNELS + tl.arange(0, CHANNELS)
     channel_ok = (channel < dim) & (k < columns)
-    state = (tl.program_id(1) % state_blocks) * STATES + tl.arange(0, STATES)
-    mask = (state < states)[:, None] & channel_ok[None, :]
-    rate = tl.load(a_ptr + channel[None, :] * a_sd + state[:, None] * a_sn, mask=mask, other=0.0)
+    state = (state_block + tl.program_id(1) // channel_blocks) * STATES + tl.arange(0, STATES)
+    mask = channel_ok[:, None] & (state < states)[None, :]
+    rate = tl.load(a_ptr + channel[:, None] * a_sd + state[None, :] * a_sn, mask=mask, other=0.0)
     rate = rate.to(tl.float32) * LOG2_E
     row_index = tl.arange(0, STRIPS)
-    row_axis = row_index[:, None, None]
-    carried = tl.zeros((STATES, CHANNELS), tl.float32)
+    carried = tl.zeros((CHANNELS, STATES), tl.float32)
     for first in range(0, edges, STRIPS):
         met = first + row_index
         edge = tl.where(upwards != 0, edges - 1 - met, met)
         position = (item * (strips - 1) + edge) * width + k
-        sum_mask = (met < edges)[:, None] & channel_ok[None, :]
-        total = tl.load(step_sum_ptr + position[:, None] * dim + channel[None, :], mask=sum_mask, other=0.0)
-        at = edge_ptr + (position[:, None, None] * states + state[None, :, None]) * dim + channel[None, None, :]
-        edge_mask = (met < edges)[:, None, None] & mask[None, :, :]
-        a = tl.exp2(total[:, None, :] * rate[None, :, :])
-        x = tl.load(at, mask=edge_mask, other=0.0)
-        h, _, carried = walk_down(a, x, carried, row_axis, STRIPS)
-        tl.store(at, h, mask=edge_mask)
+        sum_ok = (met < edges)[:, None] & channel_ok[None, :]
+        total = tl.load(step_sum_ptr + position[:, None] * dim + channel[None, :], mask=sum_ok, other=0.0)
+        at = edge_ptr + (position[:, None, None] * dim + channel[None, :, None]) * (quads * 4) + state[None, None, :]
+        edge_ok = (met < edges)[:, None, None] & mask[None, :, :]
+        a = tl.exp2(total[:, :, None] * rate[None, :, :])
+        x = tl.load(at, mask=edge_ok, other=0.0)
+        h, _, carried = walk_down(a, x, carried, row_index[:, None, None], STRIPS)
+        tl.store(at, h, mask=edge_ok)
