@@ -40,10 +40,10 @@ class Budget:
         Learning rates tried.
     """
 
-    train: int = 256
+    train: int = 192
     validation: int = 40
-    test: int = 120
-    test_large: int = 60
+    test: int = 100
+    test_large: int = 40
     epochs: int = 2
     rates: tuple[float, ...] = (2e-3, 6e-3)
 

@@ -18,7 +18,7 @@ def interval(values: pd.Series) -> tuple[float, float]:
 
 def markdown_table(results: pd.DataFrame) -> str:
     """Return a table of systems against rules: score ± half interval, and in brackets after shuffling coordinates."""
-    rules = list(dict.fromkeys(results["rule"]))
+    rules = _rules_of(results)
     lines = [
         "| system | " + " | ".join(rules) + " | parameters | ms per step | MB per bag |",
         "|---|" + "---|" * len(rules) + "---:|---:|---:|",
@@ -32,6 +32,11 @@ def markdown_table(results: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _rules_of(results: pd.DataFrame) -> list[str]:
+    """Return the rules in the table, the control first."""
+    return sorted(dict.fromkeys(results["rule"]), key=lambda rule: rule != "composition")
+
+
 def _cell(results: pd.DataFrame) -> str:
     if results.empty:
         return "—"
@@ -41,15 +46,22 @@ def _cell(results: pd.DataFrame) -> str:
 
 
 def plot(results: pd.DataFrame, path: Path) -> None:
-    """Draw a panel per rule: every system's AUC, filled, and with shuffled coordinates, hollow."""
+    """Draw a panel per rule: every system's score, filled, and with shuffled coordinates, hollow."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rules, systems = list(dict.fromkeys(results["rule"])), list(dict.fromkeys(results["system"]))
+    rules, systems = _rules_of(results), list(dict.fromkeys(results["system"]))
+    # Without a salt of its own and a date, the same results make the same file.
+    plt.rcParams["svg.hashsalt"] = "spatial"
     figure, axes = plt.subplots(
-        1, len(rules), sharey=True, sharex=True, squeeze=False, figsize=(2.2 * len(rules) + 1.5, 0.28 * len(systems) + 1)
+        1,
+        len(rules),
+        sharey=True,
+        sharex=True,
+        squeeze=False,
+        figsize=(2.2 * len(rules) + 1.5, 0.28 * len(systems) + 1),
     )
     for axis, rule in zip(axes[0], rules, strict=True):
         axis.axvline(0.5, color="0.8", linewidth=1)
@@ -65,5 +77,5 @@ def plot(results: pd.DataFrame, path: Path) -> None:
     axes[0][0].invert_yaxis()
     figure.supxlabel("AUC, or C-index for distance (filled); with coordinates shuffled (hollow)", fontsize=9)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

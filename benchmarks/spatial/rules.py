@@ -141,9 +141,9 @@ def motif(rng: np.random.Generator, side: int, label: float) -> Kinds:
 
 
 RULES: dict[str, Rule] = {
-    "composition": Rule(composition, noise=1.5),
+    "rim-hard": Rule(rim, noise=1.5),
     "rim": Rule(rim, noise=1.0),
-    "rim-hard": Rule(rim, noise=1.65),
+    "composition": Rule(composition, noise=1.5),
     "clustered": Rule(clustered, noise=1.6),
     "adjacency": Rule(adjacency, noise=1.3),
     "gradient": Rule(gradient, noise=1.5),

@@ -18,8 +18,8 @@ Systems = Mapping[str, tuple[str, dict[str, Any]]]
 def run_missing(systems: Systems, rules: Iterable[str], seeds: int, budget: Budget, path: Path) -> pd.DataFrame:
     """Add to the table at `path` what it lacks, and return the rows asked for.
 
-    The first seed tries every learning rate of the budget and keeps the one that does best on its validation bags; the
-    other seeds take that one. Seeds come last, so a run that is stopped leaves whole seeds.
+    With the first seed of the first rule every learning rate of the budget is tried, and the one that does best on
+    its validation bags is the system's from then on. Seeds come last, so a run that is stopped leaves whole seeds.
     """
     rules = list(rules)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,11 +27,10 @@ def run_missing(systems: Systems, rules: Iterable[str], seeds: int, budget: Budg
         for rule in rules:
             for system, (model, options) in systems.items():
                 known = _read(path)
-                of_task = known[(known["system"] == system) & (known["rule"] == rule)]
-                if seed in set(of_task["seed"]):
+                own = known[known["system"] == system]
+                if ((own["rule"] == rule) & (own["seed"] == seed)).any():
                     continue
-                first = of_task[of_task["seed"] == 0]
-                rate = float(first["rate"].iloc[0]) if len(first) else None
+                rate = float(own["rate"].iloc[0]) if len(own) else None
                 result = judge(system, model, options, rule, seed, budget, rate)
                 row = pd.DataFrame([dataclasses.asdict(result)]).round(5)
                 row.to_csv(path, mode="a", header=not path.exists(), index=False)
