@@ -9,8 +9,8 @@ import pytest
 from wsi2dmamba.models.vision import CONFIGS, VisionConfig
 from wsi2dmamba.models.vision.counting import count_operations, count_parameters
 
-# VMamba's table of its second version (assets/performance.md of its repository): #params in millions, FLOPs in 1e9, with
-# the head, 224². 2DVMamba-T is the row s1l8 with 2D scans, which change neither number; all rows check the rule.
+# VMamba's table of its second version (assets/performance.md of its repository): #params in millions, FLOPs in 1e9,
+# with the head, 224². 2DVMamba-T is the row s1l8 with 2D scans, which change neither number; all rows check the rule.
 PUBLISHED = {
     "T s1l8": (CONFIGS["tiny"], 30, 4.9),
     "T s2l5": (VisionConfig(depths=(2, 2, 5, 2), ssm_ratio=2.0), 31, 4.9),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from wsi2dmamba.models.parts.blocks import drop_path_rates
@@ -34,9 +36,7 @@ class ImageBackbone(nn.Module):
             nn.Sequential(*(Block(width, config, next(rates)) for _ in range(depth)))
             for width, depth in zip(widths, config.depths, strict=True)
         )
-        self.downsamples = nn.ModuleList(
-            HalvingConv(narrow, wide) for narrow, wide in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.downsamples = nn.ModuleList(HalvingConv(narrow, wide) for narrow, wide in pairwise(widths))
         self.norm = nn.LayerNorm(widths[-1])
         self.head = nn.Linear(widths[-1], classes) if classes else None
         _initialise(self)
