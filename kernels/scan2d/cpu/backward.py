@@ -182,9 +182,7 @@ def reverse_tile(problem, item, group, tile, visits, block, slot, arrays, work):
         first, last = visits.starts[row], visits.starts[row + 1]
         cell = projection_cell(problem, item, group, tile.i0 + row, tile.j0)
         r_at, p_at = (block.left_at + row * states) * LANES, block.top_at * LANES
-        of_row = reverse_row(
-            columns, first, last, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at
-        )
+        of_row = reverse_row(columns, first, last, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at)
         d_skip, d_bias = d_skip + of_row[0], d_bias + of_row[1]
     total = block.saved * LANES
     store(arrays.d_skip, total, load(arrays.d_skip, total) + d_skip)

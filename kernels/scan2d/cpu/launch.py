@@ -131,7 +131,9 @@ def _sizes(u: Tensor, B: Tensor) -> tuple[int, int, int, int, int, int]:
     return batch, u.shape[1], groups, states, height, width
 
 
-def _problem(u: Tensor, B: Tensor, delta_softplus: bool, start: str, with_gate: bool, save: bool, with_mask: bool) -> Problem:
+def _problem(
+    u: Tensor, B: Tensor, delta_softplus: bool, start: str, with_gate: bool, save: bool, with_mask: bool
+) -> Problem:
     vertical, horizontal = start.split("-")
     batch, dim, groups, states, height, width = _sizes(u, B)
     blocks = Blocks(dim, groups)

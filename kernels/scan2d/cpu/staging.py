@@ -79,7 +79,9 @@ def write_tile(problem, item, task, tile, visits, buffer, array, strides):
                 block_base, at = base + block * LANES * strides[1], block * block_size
                 done = first
                 if last - first == tile.columns:
-                    done += _write_squares(buffer, at + first * LANES, array, block_base, step, strides[1], tile.columns)
+                    done += _write_squares(
+                        buffer, at + first * LANES, array, block_base, step, strides[1], tile.columns
+                    )
                 _write_lanes(buffer, at, array, block_base, step, strides[1], LANES, visits.columns, done, last)
         if rest > 0:
             at = full * block_size
