@@ -21,7 +21,6 @@ from wsi2dmamba.training.tasks.base import Task
 from wsi2dmamba.training.tasks.classification import Classification
 from wsi2dmamba.training.tasks.survival import DiscreteSurvival, quantile_edges, survival_of
 
-
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises."""
 

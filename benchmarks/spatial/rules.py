@@ -76,7 +76,7 @@ def adjacency(rng: np.random.Generator, side: int, label: float) -> Kinds:
     for row, col in cells[: share(kinds, 0.05)]:
         kinds[row, col] = TUMOUR
         free = [(row + a, col + b) for a, b in ((0, 1), (1, 0), (0, -1), (-1, 0))]
-        free = [c for c in free if 0 <= min(c) and max(c) < side and kinds[c] in (STROMA, FAT)]
+        free = [c for c in free if min(c) >= 0 and max(c) < side and kinds[c] in (STROMA, FAT)]
         if label and free:
             kinds[free[rng.integers(len(free))]] = LYMPHOCYTE
     missing = int((kinds == TUMOUR).sum() - (kinds == LYMPHOCYTE).sum())
@@ -131,7 +131,7 @@ def motif(rng: np.random.Generator, side: int, label: float) -> Kinds:
         kinds = place(rng, kinds, kinds >= 0, share(kinds, 0.02), kind)
     if label:
         row, col = rng.permutation(np.argwhere(binary_erosion(kinds >= 0, np.ones((3, 3)))))[0]
-        chosen = np.argwhere(np.ones((3, 3))) + (row - 1, col - 1)
+        chosen = np.argwhere(np.ones((3, 3))) + np.array([row - 1, col - 1])
         chosen = np.concatenate([chosen[4:5], chosen[:4], chosen[5:]])
     else:
         chosen = rng.permutation(np.argwhere(kinds >= 0))[:9]
