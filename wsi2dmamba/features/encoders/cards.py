@@ -35,7 +35,8 @@ class EncoderCard:
     name
         What ``--encoder`` takes, and the folder of its features.
     library
-        What builds it: ``timm``, ``transformers``, ``dinov2-registers``, ``torchvision``, ``conch`` or ``texture``.
+        What builds it: ``timm``, ``transformers``, ``dinov2-registers``, ``torchvision``, ``conch``, ``2dvmamba`` or
+        ``texture``.
     source
         Hub id, or the name of the weights.
     dim
@@ -133,6 +134,11 @@ def _dinov2(name: str, source: str, dim: int) -> EncoderCard:
     return EncoderCard(name, "transformers", source, dim, None, 224, _IMAGENET, "cls", "Apache-2.0", False)
 
 
+def _two_d_vmamba(size: str, dim: int) -> EncoderCard:
+    name, source, licence = f"2dvmamba:{size}", "--weights FILE", "of the weights"
+    return EncoderCard(name, "2dvmamba", source, dim, None, 224, _IMAGENET, "mean", licence, False)
+
+
 _NC_ND = "CC-BY-NC-ND-4.0"
 _OWKIN = "Owkin non-commercial"
 
@@ -201,6 +207,10 @@ CARDS: tuple[EncoderCard, ...] = (
         "resnet50-layer3", "torchvision", "IMAGENET1K_V1", 1024, None, 224, _IMAGENET, "mean", "BSD-3-Clause", False,
         "layer3",
     ),
+    _two_d_vmamba("tiny", 768),
+    _two_d_vmamba("small", 768),
+    _two_d_vmamba("micro", 384),
+    _two_d_vmamba("nano", 192),
 )  # fmt: skip
 
 
