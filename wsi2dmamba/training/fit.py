@@ -106,7 +106,7 @@ def fit_fold(task: FoldTask) -> FoldResult:
     """
     started = time.monotonic()
     if task.threads is not None:
-        _limit_threads(task.threads)
+        limit_threads(task.threads)
     from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.quiet import quiet_lightning
 
@@ -132,7 +132,8 @@ def leads_devices(devices: int) -> bool:
     return devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
+    """Let torch and numba use so many threads in this process."""
     # Numba reads its limit when it is first imported; a worker process has not done so yet.
     if "numba" not in sys.modules:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
