@@ -19,7 +19,8 @@ from triton.compiler import ASTSource
 
 from scan2d.triton_backend.aot import ELEMENT_TYPES, TARGETS, cost
 from scan2d.wavefront import gpu
-from scan2d.wavefront.gpu_kernels import wavefront_forward_kernel, wavefront_gradient_kernel
+from scan2d.wavefront.gpu_gradient import wavefront_gradient_kernel
+from scan2d.wavefront.gpu_kernels import wavefront_forward_kernel
 
 # Pointers that are float32 whatever the inputs are: workspace, and parameters in mixed precision.
 _FLOAT32 = {

@@ -1,4 +1,4 @@
-"""The wavefront scan on a GPU: sizes, workspace and launches of `gpu_kernels`.
+"""The wavefront scan on a GPU: sizes, workspace and launches of its kernels.
 
 Device memory beyond inputs, outputs and gradients, in bytes (b items, S = ⌈H/8⌉ strips, P blocks of 16 channels, M
 multiprocessors): forward 4·b·(S-1)·W·N·dim of edges (two rows of them if nothing is saved); backward 8·b·W·N·dim of
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scan2d.wavefront.gpu_kernels import wavefront_forward_kernel, wavefront_gradient_kernel
+from scan2d.wavefront.gpu_gradient import wavefront_gradient_kernel
+from scan2d.wavefront.gpu_kernels import wavefront_forward_kernel
 
 ROWS = 8
 """Rows of a strip; also fixes the layout of what the forward saves."""
