@@ -133,6 +133,7 @@ def _problem(u: Tensor, B: Tensor, save: bool) -> Problem:
         blocks_per_task=blocks.per_task(batch, states, torch.get_num_threads(), u.stride(1) == 1),
         slots_per_group=blocks.slots(states),
         blocks_per_slot=blocks.per_slot(states),
+        with_mask=False,
     )
 
 
