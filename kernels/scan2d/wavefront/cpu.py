@@ -18,6 +18,7 @@ from scan2d.cpu.layout import (
     new_memory,
     out_of_blocks,
     states_first,
+    visited,
 )
 from scan2d.cpu.threads import run_on_threads
 from scan2d.cpu.tiling import LANES, TILE_COLUMNS, Blocks, ceil_div, tile_rows
@@ -56,6 +57,7 @@ def forward(
         np.array(problem, dtype=np.int64),
         item_sizes(u, None),
         np.array(strides, dtype=np.int64),
+        visited(None),
         *arrays,
         cells_first(B.unsqueeze(1)),
         cells_first(C.unsqueeze(1)),
@@ -93,6 +95,7 @@ def backward(
         np.array(problem, dtype=np.int64),
         item_sizes(u, None),
         np.array(strides, dtype=np.int64),
+        visited(None),
         *arrays,
         cells_first(B.unsqueeze(1)),
         cells_first(C.unsqueeze(1)),

@@ -16,7 +16,9 @@ from scan2d.cpu.cells import (
     block_at,
     carried_vectors,
     clear_vectors,
+    find_visits,
     item_at,
+    new_visits,
     projection_cell,
     task_at,
     tile_at,
@@ -137,15 +139,15 @@ def reverse_tile(problem, item, tile, block, slot, arrays, work):
     clear_outer_edges(problem, item, tile, block, work)
     clear_vectors(work.d_rates_top, 0, states)
     clear_vectors(work.d_rates_left, 0, states)
+    for steps, slopes in ((work.tops, work.top_slopes), (work.lefts, work.left_slopes)):
+        to_steps_and_slopes(steps, slopes, block.cells_at * LANES, tile.rows * tile.columns, no_bias, True)
     for row in range(tile.rows):
-        at = (block.cells_at + row * problem.tile_columns) * LANES
+        at = (block.cells_at + row * tile.columns) * LANES
         cell = projection_cell(problem, item, 0, tile.i0 + row, tile.j0)
-        to_steps_and_slopes(work.tops, work.top_slopes, at, tile.columns, no_bias, True)
-        to_steps_and_slopes(work.lefts, work.left_slopes, at, tile.columns, no_bias, True)
         recompute_row(problem, tile, row, work, at, arrays, rates_at, cell)
     d_skip = splat(np.float32(0.0))
     for row in range(tile.rows - 1, -1, -1):
-        at = (block.cells_at + row * problem.tile_columns) * LANES
+        at = (block.cells_at + row * tile.columns) * LANES
         cell = projection_cell(problem, item, 0, tile.i0 + row, tile.j0)
         r_at = (block.left_at + row * states) * LANES
         p_at = block.top_at * LANES
@@ -182,13 +184,13 @@ def make_work(problem):
 
 @entry_point
 def backward_kernel(
-    counter, tasks, numbers, lengths, strides, u, top, left, dout, du, d_top, d_left, B, C, rates_top, rates_left,
+    counter, tasks, numbers, lengths, strides, mask, u, top, left, dout, du, d_top, d_left, B, C, rates_top, rates_left,
     skip, saved, dB, dC, d_rates_top, d_rates_left, d_skip,
 ):  # fmt: skip
     """Compute one task after the other until the shared counter runs out; `cpu` packs the arguments."""
     problem = unpack(numbers)
     arrays = BackwardArrays(B, C, rates_top, rates_left, skip, saved, dB, dC, d_rates_top, d_rates_left, d_skip)
-    work = make_work(problem)
+    work, visits = make_work(problem), new_visits(problem)
     slot_size = B.size
     while True:
         index = next_task(counter)
@@ -198,14 +200,15 @@ def backward_kernel(
         item = item_at(problem, lengths, task.item)
         for walk in range(item.tiles_down * item.tiles_across - 1, -1, -1):
             tile = tile_at(problem, item, walk)
-            read_tile(problem, item, task, tile, u, strides[0], work.us)
-            read_tile(problem, item, task, tile, top, strides[1], work.tops)
-            read_tile(problem, item, task, tile, left, strides[2], work.lefts)
-            read_tile(problem, item, task, tile, dout, strides[3], work.dys)
+            find_visits(problem, item, tile, mask, visits)
+            read_tile(problem, item, task, tile, visits, u, strides[0], work.us)
+            read_tile(problem, item, task, tile, visits, top, strides[1], work.tops)
+            read_tile(problem, item, task, tile, visits, left, strides[2], work.lefts)
+            read_tile(problem, item, task, tile, visits, dout, strides[3], work.dys)
             for number in range(task.last - task.first):
                 block = block_at(problem, task, tile, number)
                 slot = (task.first + number) // problem.blocks_per_slot * slot_size
                 reverse_tile(problem, item, tile, block, slot, arrays, work)
-            write_tile(problem, item, task, tile, work.us, du, strides[4])
-            write_tile(problem, item, task, tile, work.tops, d_top, strides[5])
-            write_tile(problem, item, task, tile, work.lefts, d_left, strides[6])
+            write_tile(problem, item, task, tile, visits, work.us, du, strides[4])
+            write_tile(problem, item, task, tile, visits, work.tops, d_top, strides[5])
+            write_tile(problem, item, task, tile, visits, work.lefts, d_left, strides[6])

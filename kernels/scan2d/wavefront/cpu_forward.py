@@ -18,7 +18,9 @@ from scan2d.cpu.cells import (
     carried_vectors,
     clear_vectors,
     copy_vectors,
+    find_visits,
     item_at,
+    new_visits,
     projection_cell,
     saved_left_edge,
     saved_top_edge,
@@ -113,10 +115,10 @@ def scan_tile(problem, item, tile, block, arrays, work):
     states, no_bias = problem.states, splat(np.float32(0.0))
     skip = load(arrays.skip, block.table * LANES)
     enter_tile(problem, tile, block, work, arrays.saved)
+    for steps in (work.tops, work.lefts):
+        to_steps(steps, block.cells_at * LANES, tile.rows * tile.columns, no_bias, True)
     for row in range(tile.rows):
-        at = (block.cells_at + row * problem.tile_columns) * LANES
-        to_steps(work.tops, at, tile.columns, no_bias, True)
-        to_steps(work.lefts, at, tile.columns, no_bias, True)
+        at = (block.cells_at + row * tile.columns) * LANES
         cell = projection_cell(problem, item, 0, tile.i0 + row, tile.j0)
         left_at = (block.left_at + row * states) * LANES
         rates_at = block.table * states * LANES
@@ -125,13 +127,13 @@ def scan_tile(problem, item, tile, block, arrays, work):
 
 @entry_point
 def forward_kernel(
-    counter, tasks, numbers, lengths, strides, u, top, left, out, B, C, rates_top, rates_left, skip, saved
+    counter, tasks, numbers, lengths, strides, mask, u, top, left, out, B, C, rates_top, rates_left, skip, saved
 ):
     """Compute one task after the other until the shared counter runs out; `cpu` packs the arguments."""
     problem = unpack(numbers)
     arrays = ForwardArrays(B, C, rates_top, rates_left, skip, saved)
     column, row = carried_vectors(problem)
-    together = problem.blocks_per_task
+    together, visits = problem.blocks_per_task, new_visits(problem)
     cells = together * problem.tile_rows * problem.tile_columns
     work = ForwardWork(
         aligned_buffer(cells),
@@ -149,10 +151,11 @@ def forward_kernel(
         item = item_at(problem, lengths, task.item)
         for walk in range(item.tiles_down * item.tiles_across):
             tile = tile_at(problem, item, walk)
-            read_tile(problem, item, task, tile, u, strides[0], work.us)
-            read_tile(problem, item, task, tile, top, strides[1], work.tops)
-            read_tile(problem, item, task, tile, left, strides[2], work.lefts)
+            find_visits(problem, item, tile, mask, visits)
+            read_tile(problem, item, task, tile, visits, u, strides[0], work.us)
+            read_tile(problem, item, task, tile, visits, top, strides[1], work.tops)
+            read_tile(problem, item, task, tile, visits, left, strides[2], work.lefts)
             for number in range(task.last - task.first):
                 block = block_at(problem, task, tile, number)
                 scan_tile(problem, item, tile, block, arrays, work)
-            write_tile(problem, item, task, tile, work.ys, out, strides[3])
+            write_tile(problem, item, task, tile, visits, work.ys, out, strides[3])
