@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from benchmarks.machine import describe_machine
-from wsi2dmamba.cohort.table import Case
+from wsi2dmamba.cohort.cases import Case
 from wsi2dmamba.features.store import FeatureFile, write_features
 from wsi2dmamba.models.base import Aggregator, Bag
 from wsi2dmamba.models.registry import build_model
