@@ -53,7 +53,7 @@ def kaplan_meier(found: Evaluation) -> Drawing:
         f"{found.config.risk_group_quantile:.0%} quantile of the risks of the {where} of each fold.{warning} "
         f"Bands: {percent(found.config.confidence)}; ticks: censored."
     )
-    return finish(figure, "kaplan-meier", caption, pd.concat(parts, ignore_index=True))
+    return finish(figure, "kaplan-meier", caption, pd.concat(parts, ignore_index=True), wide=True)
 
 
 _CENSOR = {"ms": 4, "marker": "|"}
