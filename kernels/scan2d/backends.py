@@ -2,11 +2,12 @@
 
 A backend is a module with three functions. Tensors arrive as the user gave them (any strides, any
 mixture of the dtypes the backend lists); `B` and `C` are always `(batch, groups, N, H, W)`;
-optional tensors may be `None`; `lengths` is `(batch, 2)` int64 on the device of `u`, or `None`::
+optional tensors may be `None`; `lengths` is `(batch, 2)` int64 and `mask` `(batch, H, W)` bool, on the device
+of `u`; at least one of the two is `None`::
 
     saved_shape(batch, dim, groups, states, height, width) -> tuple[int, ...]
-    forward(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths, save) -> (out, saved)
-    backward(dout, u, delta, A, B, C, D, z, delta_bias, saved, delta_softplus, start, lengths)
+    forward(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths, mask, save) -> (out, saved)
+    backward(dout, u, delta, A, B, C, D, z, delta_bias, saved, delta_softplus, start, lengths, mask)
         -> (du, ddelta, dA, dB, dC, dD | None, dz | None, ddelta_bias | None)
 
 `saved` is a float32 tensor of the boundary states that the backward recomputes from: of
@@ -57,6 +58,7 @@ class BackendModule(Protocol):
         delta_softplus: bool,
         start: str,
         lengths: Tensor | None,
+        mask: Tensor | None,
         save: bool,
     ) -> tuple[Tensor, Tensor]:
         """Return the output and the saved boundary states."""
@@ -76,6 +78,7 @@ class BackendModule(Protocol):
         delta_softplus: bool,
         start: str,
         lengths: Tensor | None,
+        mask: Tensor | None,
     ) -> Gradients:
         """Return the gradient of every tensor input, `None` for those that are absent."""
 

@@ -113,10 +113,10 @@ def test_strides_that_no_layout_has() -> None:
 def test_gradients_are_bitwise_repeatable_and_saved_states_untouched() -> None:
     problem = make_problem((1, 3, 5, 3), 2)
     inputs = [problem[name] for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")]
-    out, saved = launch.forward(*inputs, True, "top-left", None, True)
+    out, saved = launch.forward(*inputs, True, "top-left", None, None, True)
     before = saved.clone()
-    first = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
-    second = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
+    first = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
+    second = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
     assert torch.equal(saved, before)
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 

@@ -23,6 +23,7 @@ import triton
 from torch import Tensor
 
 from scan2d.backends import Gradients
+from scan2d.errors import BackendUnavailableError
 from scan2d.triton_backend import table
 from scan2d.triton_backend.backward_kernels import adjoint_edges_kernel, gradient_kernel, sum_partials_kernel
 from scan2d.triton_backend.forward_kernels import carry_kernel, forward_kernel
@@ -87,12 +88,15 @@ def forward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
+    mask: Tensor | None,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
     """Compute the scan: one launch, or three (strips, carry, outputs) where that fills the device better.
 
     Parameters and returns as in `scan2d.backends`.
     """
+    if mask is not None:
+        raise BackendUnavailableError("backend 'triton' takes no mask yet; use backend='cpu' or 'reference'")
     p = Problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths)
     device = _device(u.device)
     blocks = p.channel_blocks(p.tile.forward_channels)
@@ -163,6 +167,7 @@ def backward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
+    mask: Tensor | None,
 ) -> Gradients:
     """Compute every gradient: adjoint boundaries, the main kernel, the sums; `saved` is only read.
 
