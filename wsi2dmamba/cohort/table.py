@@ -68,12 +68,20 @@ def _slide_ids(table: pd.DataFrame, config: CohortConfig) -> pd.Series:
 
 def _case_ids(table: pd.DataFrame, config: CohortConfig) -> pd.Series:
     if config.case_column is None:
-        return _slide_ids(table, config)
-    column = require_column(table, config.case_column, config.csv, "cohort.case_column; null = every slide a patient")
+        column = _slide_ids(table, config)
+    else:
+        where = "cohort.case_column; null = every slide a patient"
+        column = require_column(table, config.case_column, config.csv, where)
     if column.isna().any():
         line = int(column.index[column.isna()][0]) + 2
         raise CohortError(f"{config.csv}, line {line}: no patient in column {config.case_column!r}")
-    return column
+    if config.case_pattern is None:
+        return column
+    cases = column.str.extract(config.case_pattern, expand=False)
+    if cases.isna().any():
+        value = column[cases.isna()].iloc[0]
+        raise CohortError(f"{config.csv}: cohort.case_pattern {config.case_pattern!r} finds no patient in {value!r}")
+    return cases
 
 
 def _case(case_id: str, rows: pd.DataFrame, config: CohortConfig) -> Case:
