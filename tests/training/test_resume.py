@@ -114,7 +114,7 @@ def test_a_checkpoint_that_carries_code_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_is_killed_or_interrupted_and_started_again(
     command: str, sent: signal.Signals, tmp_path: Path
 ) -> None:
-    longer = {"train": {"epochs": 60, "checkpoint_seconds": 0}}
+    longer = {"train": {"epochs": 15, "checkpoint_seconds": 0}}
     reference = quick_run(tmp_path / "a", **longer)
     values = run_values(tmp_path / "b", **longer)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))

@@ -17,8 +17,8 @@ def to_geojson(scores: PatchScores, colour_by: str = "attention") -> dict[str, A
     """Return a GeoJSON FeatureCollection that QuPath (0.4 and later) opens by drag and drop.
 
     Every patch is a detection with a UUID, a closed square in level-0 pixels; its measurements are a map, as QuPath
-    writes and reads them since 0.4 (`QuPathTypeAdapters` in its source). There is no coordinate reference system: pixels
-    are no place on Earth, and QuPath refuses a wrong one. Measurements show in QuPath's measurement maps.
+    writes and reads them since 0.4 (`QuPathTypeAdapters` in its source). There is no coordinate reference system:
+    pixels are no place on Earth, and QuPath refuses a wrong one. Measurements show in QuPath's measurement maps.
 
     Parameters
     ----------
