@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks.tiles import texture_predictions
 from tests.fabricate import tile_folder
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import ConfigError, ModelError
@@ -82,6 +84,9 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(trained):
     assert contents(run.out / "fold-0") == before
     with pytest.raises(ConfigError, match=r"other settings; use --overwrite"):
         train_tiles(run.model_copy(update={"label_smoothing": 0.3}))
+    with pytest.raises(ConfigError, match="something else"):
+        (run.out.parent / "other" / "fold-0").mkdir(parents=True)
+        train_tiles(run.model_copy(update={"out": run.out.parent / "other"}))
     with pytest.raises(ModelError, match="unknown size"):
         train_tiles(run.model_copy(update={"size": "huge"}))
 
@@ -106,6 +111,15 @@ def test_an_interrupted_training_ends_as_if_undisturbed(tmp_path, monkeypatch):
     train_tiles(disturbed)
     for fold in ("fold-0", "fold-1"):
         assert contents(disturbed.out / fold) == contents(undisturbed.out / fold)
+
+
+def test_the_benchmark_judges_texture_on_the_same_divisions(trained):
+    run, _ = trained
+    own, baseline = pd.read_csv(run.out / "predictions.csv"), texture_predictions(run, 40)
+    columns = ["case_id", "tile", "fold", "split", "label"]
+    both = [table[columns].sort_values("tile", ignore_index=True) for table in (own, baseline)]
+    pd.testing.assert_frame_equal(*both, check_dtype=False)
+    assert np.allclose(baseline[["prob_across", "prob_down"]].sum(axis=1), 1)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
