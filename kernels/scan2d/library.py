@@ -16,7 +16,7 @@ from scan2d.backends import BackendModule, load_backend
 from scan2d.errors import InvalidArgumentError
 
 _TENSORS = "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias"
-_OPTIONS = "Tensor? lengths, bool delta_softplus, str start, str backend"
+_OPTIONS = "Tensor? lengths, Tensor? mask, bool delta_softplus, str start, str backend"
 
 torch.library.define(
     "scan2d::selective_scan",
@@ -48,7 +48,7 @@ def _check_lengths(lengths: Tensor | None, u: Tensor) -> None:
             )
 
 
-def _in_form_of(result: Tensor | None, like: Tensor | None, fallback: Tensor) -> Tensor:
+def in_form_of(result: Tensor | None, like: Tensor | None, fallback: Tensor) -> Tensor:
     """Give `result` the dtype and strides of `torch.empty_like(like)`; an empty tensor if there is none.
 
     The fake kernels promise exactly that form, and an operator cannot return None.
@@ -74,6 +74,7 @@ def _selective_scan(
     z: Tensor | None,
     delta_bias: Tensor | None,
     lengths: Tensor | None,
+    mask: Tensor | None,
     delta_softplus: bool,
     start: str,
     backend: str,
@@ -81,8 +82,8 @@ def _selective_scan(
 ) -> tuple[Tensor, Tensor]:
     _check_lengths(lengths, u)
     module = _backend_for(backend, u, delta, A, B, C, D, z, delta_bias)
-    out, saved = module.forward(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths, save)
-    return _in_form_of(out, u, u), saved
+    out, saved = module.forward(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths, mask, save)
+    return in_form_of(out, u, u), saved
 
 
 @torch.library.register_fake("scan2d::selective_scan")
@@ -96,6 +97,7 @@ def _selective_scan_fake(
     z: Tensor | None,
     delta_bias: Tensor | None,
     lengths: Tensor | None,
+    mask: Tensor | None,
     delta_softplus: bool,
     start: str,
     backend: str,
@@ -120,14 +122,15 @@ def _selective_scan_backward(
     delta_bias: Tensor | None,
     saved: Tensor,
     lengths: Tensor | None,
+    mask: Tensor | None,
     delta_softplus: bool,
     start: str,
     backend: str,
 ) -> tuple[Tensor, ...]:
     inputs = (u, delta, A, B, C, D, z, delta_bias)
     module = _backend_for(backend, *inputs)
-    gradients = module.backward(dout, *inputs, saved, delta_softplus, start, lengths)
-    return tuple(_in_form_of(grad, x, u) for grad, x in zip(gradients, inputs, strict=True))
+    gradients = module.backward(dout, *inputs, saved, delta_softplus, start, lengths, mask)
+    return tuple(in_form_of(grad, x, u) for grad, x in zip(gradients, inputs, strict=True))
 
 
 @torch.library.register_fake("scan2d::selective_scan_backward")
@@ -143,6 +146,7 @@ def _selective_scan_backward_fake(
     delta_bias: Tensor | None,
     saved: Tensor,
     lengths: Tensor | None,
+    mask: Tensor | None,
     delta_softplus: bool,
     start: str,
     backend: str,
@@ -152,23 +156,23 @@ def _selective_scan_backward_fake(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    tensors, (lengths, delta_softplus, start, backend, save) = inputs[:8], inputs[8:]
+    tensors, (lengths, mask, delta_softplus, start, backend, save) = inputs[:8], inputs[8:]
     if not save:
         raise RuntimeError("scan2d::selective_scan was called with save=False but a gradient is required")
     out_saved = output[1]
     ctx.mark_non_differentiable(out_saved)
-    ctx.save_for_backward(*tensors, out_saved, lengths)
+    ctx.save_for_backward(*tensors, out_saved, lengths, mask)
     ctx.options = (delta_softplus, start, backend)
 
 
 def _differentiate(ctx: Any, dout: Tensor, _dsaved: Tensor) -> tuple[Tensor | None, ...]:
-    *tensors, saved, lengths = ctx.saved_tensors
-    gradients = torch.ops.scan2d.selective_scan_backward(dout, *tensors, saved, lengths, *ctx.options)
+    *tensors, saved, lengths, mask = ctx.saved_tensors
+    gradients = torch.ops.scan2d.selective_scan_backward(dout, *tensors, saved, lengths, mask, *ctx.options)
     wanted = ctx.needs_input_grad[:8]
     of_tensors = [
         grad if x is not None and want else None for grad, x, want in zip(gradients, tensors, wanted, strict=True)
     ]
-    return (*of_tensors, None, None, None, None, None)
+    return (*of_tensors, None, None, None, None, None, None)
 
 
 torch.library.register_autograd("scan2d::selective_scan", _differentiate, setup_context=_setup_context)

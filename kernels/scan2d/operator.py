@@ -29,6 +29,7 @@ def selective_scan_2d(
     start: str = "top-left",
     backend: str = "auto",
     lengths: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Scan a grid of tokens selectively in two dimensions (2DMamba, arXiv 2412.00678).
 
@@ -62,6 +63,10 @@ def selective_scan_2d(
     lengths : Tensor, shape (batch, 2), integers, optional
         (rows, columns) of every item of a batch padded to (H, W). An item is the top-left rectangle
         of that size and is scanned from its own corners; outside it the output and all gradients are zero.
+    mask : Tensor, shape (batch, H, W), bool, optional
+        Cells that the scan visits. It crosses the others unchanged: an occupied cell takes g from the occupied cell
+        before it in its row and h from the one before it in its column, however far. In skipped cells the inputs
+        are never used (they may be NaN), and the output and all gradients are zero. Not together with `lengths`.
 
     Returns
     -------
@@ -109,6 +114,7 @@ def selective_scan_2d(
         z,
         delta_bias,
         _checked_lengths(lengths, u),
+        _checked_mask(mask, lengths, u),
         bool(delta_softplus),
         start,
         backend,
@@ -230,3 +236,16 @@ def _checked_lengths(lengths: Tensor | None, u: Tensor) -> Tensor | None:
             f"lengths must have shape (batch, 2) = ({u.shape[0]}, 2), not {tuple(lengths.shape)}"
         )
     return lengths.to(device=u.device, dtype=torch.int64)
+
+
+def _checked_mask(mask: Tensor | None, lengths: Tensor | None, u: Tensor) -> Tensor | None:
+    if mask is None:
+        return None
+    if lengths is not None:
+        raise InvalidArgumentError("give lengths or mask, not both: a mask can leave out the padding too")
+    if mask.dtype != torch.bool:
+        raise InvalidArgumentError(f"mask must be bool, not {mask.dtype}")
+    shape = (u.shape[0], *u.shape[2:])
+    if tuple(mask.shape) != shape:
+        raise InvalidArgumentError(f"mask must have shape (batch, H, W) = {shape}, not {tuple(mask.shape)}")
+    return mask.to(u.device)

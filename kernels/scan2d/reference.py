@@ -27,6 +27,7 @@ def scan(
     delta_softplus: bool = False,
     start: str = "top-left",
     lengths: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Compute the 2D selective scan from its definition; autograd differentiates it.
 
@@ -39,10 +40,11 @@ def scan(
     """
     items = []
     for index, (rows, columns) in enumerate(_item_sizes(u, lengths)):
-        u_item, delta_item, B_item, C_item = (_item(x, index, rows, columns, start) for x in (u, delta, B, C))
-        z_item = None if z is None else _item(z, index, rows, columns, start)
-        y = _scan_from_top_left(u_item, delta_item, A, B_item, C_item, D, z_item, delta_bias, delta_softplus)
-        y = _turned(y, start)
+        gaps = None if mask is None else ~_item(mask, index, rows, columns, start)
+        u_item, delta_item, B_item, C_item = (_item(x, index, rows, columns, start, gaps) for x in (u, delta, B, C))
+        z_item = None if z is None else _item(z, index, rows, columns, start, gaps)
+        y = _scan_from_top_left(u_item, delta_item, A, B_item, C_item, D, z_item, delta_bias, delta_softplus, gaps)
+        y = _turned(_zero_in(gaps, y), start)
         items.append(F.pad(y, (0, u.shape[3] - columns, 0, u.shape[2] - rows)))
     return torch.cat(items).to(u.dtype)
 
@@ -64,10 +66,11 @@ def forward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
+    mask: Tensor | None,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
     """Backend form of `scan`; see `scan2d.backends`."""
-    out = scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths)
+    out = scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths, mask)
     return out, u.new_empty(0, dtype=torch.float32)
 
 
@@ -85,6 +88,7 @@ def backward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
+    mask: Tensor | None,
 ) -> Gradients:
     """Gradient of `scan` by the two reversed recurrences; see docs/operator.md and `scan2d.backends`."""
     dtype = _compute_dtype(u, delta, A, B, C, D, z, delta_bias)
@@ -94,11 +98,14 @@ def backward(
     dD = None if D is None else torch.zeros_like(D, dtype=dtype)
     dbias = None if delta_bias is None else torch.zeros_like(delta_bias, dtype=dtype)
     for index, (rows, columns) in enumerate(_item_sizes(u, lengths)):
+        gaps = None if mask is None else ~_item(mask, index, rows, columns, start)
         dout_item, u_item, delta_item, B_item, C_item = (
-            _item(x, index, rows, columns, start) for x in (dout, u, delta, B, C)
+            _item(x, index, rows, columns, start, gaps) for x in (dout, u, delta, B, C)
         )
-        z_item = None if z is None else _item(z, index, rows, columns, start)
-        grads = _item_gradients(dout_item, u_item, delta_item, B_item, C_item, z_item, A, D, delta_bias, delta_softplus)
+        z_item = None if z is None else _item(z, index, rows, columns, start, gaps)
+        grads = _item_gradients(
+            dout_item, u_item, delta_item, B_item, C_item, z_item, A, D, delta_bias, delta_softplus, gaps
+        )
         per_cell = ((du, 0), (ddelta, 1), (dB, 2), (dC, 3), (dz, 4))
         for total, which in per_cell:
             if total is not None:
@@ -122,9 +129,14 @@ def _item_sizes(u: Tensor, lengths: Tensor | None) -> list[tuple[int, int]]:
     return [(int(rows), int(columns)) for rows, columns in lengths.tolist()]
 
 
-def _item(x: Tensor, index: int, rows: int, columns: int, start: str) -> Tensor:
-    """One item of the batch, cut to its own size and turned so that the scan starts at the top left."""
-    return _turned(x[index : index + 1, ..., :rows, :columns], start)
+def _item(x: Tensor, index: int, rows: int, columns: int, start: str, gaps: Tensor | None = None) -> Tensor:
+    """One item of the batch, cut to its own size, turned so that the scan starts at the top left, zero in gaps."""
+    return _zero_in(gaps, _turned(x[index : index + 1, ..., :rows, :columns], start))
+
+
+def _zero_in(gaps: Tensor | None, x: Tensor) -> Tensor:
+    """x (1, …, rows, columns) with zeros in the skipped cells `gaps` (1, rows, columns), also instead of NaN."""
+    return x if gaps is None else x.masked_fill(gaps.view(*[1] * (x.dim() - 2), *gaps.shape[1:]), 0)
 
 
 def _turned(x: Tensor, start: str) -> Tensor:
@@ -168,14 +180,16 @@ def _scan_from_top_left(
     z: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    gaps: Tensor | None,
 ) -> Tensor:
     dtype, dim = _compute_dtype(u, delta, A, B, C, D, z, delta_bias), u.shape[1]
     u, A = u.to(dtype), A.to(dtype)
     B, C = _per_channel(B.to(dtype), dim), _per_channel(C.to(dtype), dim)
     step = _step_size(delta.to(dtype), None if delta_bias is None else delta_bias.to(dtype), delta_softplus)
+    step = _zero_in(gaps, step)  # so a = 1 and nothing is added there
     a = torch.exp(step[:, :, None] * A[:, :, None, None])
     g = _horizontal(a, (step * u)[:, :, None] * B)
-    h = _vertical(a, g)
+    h = _vertical(a, _zero_in(gaps, g))
     y = (C * h).sum(dim=2)
     if D is not None:
         y = y + D.to(dtype)[:, None, None] * u
@@ -193,6 +207,7 @@ def _item_gradients(
     D: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    gaps: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Return (du, ddelta, dB, dC, dz, dA, dD, ddelta_bias) of one item turned to start at the top left."""
     dtype, dim, groups = _compute_dtype(dout, u, delta, A, B, C, D, z, delta_bias), u.shape[1], B.shape[1]
@@ -200,12 +215,12 @@ def _item_gradients(
     B, C = _per_channel(B.to(dtype), dim), _per_channel(C.to(dtype), dim)
     bias = None if delta_bias is None else delta_bias.to(dtype)
     raw = delta.to(dtype) if bias is None else delta.to(dtype) + bias[:, None, None]
-    step = _step_size(raw, None, delta_softplus)
+    step = _zero_in(gaps, _step_size(raw, None, delta_softplus))
     skip = torch.zeros_like(A[:, 0]) if D is None else D.to(dtype)
 
     a = torch.exp(step[:, :, None] * A[:, :, None, None])
     g = _horizontal(a, (step * u)[:, :, None] * B)
-    h = _vertical(a, g)
+    h = _vertical(a, _zero_in(gaps, g))
 
     dy, dz = dout, torch.zeros_like(dout)
     if z is not None:
@@ -217,11 +232,11 @@ def _item_gradients(
 
     # λ = ∂loss/∂h and μ = ∂loss/∂g: the same recurrences, run backwards with a of the following cell
     lam = _vertical(_next(a, -2).flip(-2), (dy[:, :, None] * C).flip(-2)).flip(-2)
-    mu = _horizontal(_next(a, -1).flip(-1), lam.flip(-1)).flip(-1)
+    mu = _horizontal(_next(a, -1).flip(-1), _zero_in(gaps, lam).flip(-1)).flip(-1)
     w = a * (lam * _previous(h, -2) + mu * _previous(g, -1))  # ∂loss/∂(log a)
 
     d_input = (mu * B).sum(dim=2)  # ∂loss/∂(Δ·u)
-    d_step = (w * A[:, :, None, None]).sum(dim=2) + u * d_input
+    d_step = _zero_in(gaps, (w * A[:, :, None, None]).sum(dim=2) + u * d_input)
     d_raw = d_step * torch.sigmoid(raw) if delta_softplus else d_step
     by_group = (1, groups, dim // groups, *B.shape[2:])
     dB = (mu * (step * u)[:, :, None]).reshape(by_group).sum(dim=2)

@@ -47,12 +47,12 @@ def rms_norm(P: Parameters, name: str, x: Tensor) -> Tensor:
 def convolve_2d(P: Parameters, name: str, x: Tensor) -> Tensor:
     """Depthwise, centred, zero outside; x (H, W, C)."""
     weight, (height, width, _) = P[f"{name}.weight"], x.shape
-    half = weight.shape[-1] // 2
+    half, bias = weight.shape[-1] // 2, P.get(f"{name}.bias", torch.zeros_like(x[0, 0]))
     rows = []
     for i in range(height):
         row = []
         for j in range(width):
-            total = P[f"{name}.bias"]
+            total = bias
             for p in range(-half, half + 1):
                 for q in range(-half, half + 1):
                     if 0 <= i + p < height and 0 <= j + q < width:

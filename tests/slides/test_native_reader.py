@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from tests import fabricate
 from tests.shared_data import shared_path
 from tests.slides.test_patches import all_tiles, geometry
+from tests.slides.tiffs import Pyramid, write_pyramid
 from wsi2dmamba.core.errors import SlideError
 from wsi2dmamba.slides.native_reader import TOLERANCE_GREY_LEVELS, NativeReader
 from wsi2dmamba.slides.openslide_reader import OpenSlideReader
@@ -18,68 +18,69 @@ from wsi2dmamba.slides.patches import iter_patches, read_patches
 from wsi2dmamba.slides.reader import BadRegionError, open_slide
 
 SIZE = (1280, 896)
+ODD_SIZE = (1037, 793)
 
 
-def generic_tiff(path: Path, *, compression: str = "jpeg", photometric: str = "ycbcr") -> Path:
-    """Write a tiled, pyramidal TIFF without any vendor's marks."""
-    image = fabricate.slide_image(SIZE)
-    with tifffile.TiffWriter(path) as tiff:
-        for index, level in enumerate((image, image[::2, ::2])):
-            tiff.write(
-                np.ascontiguousarray(level),
-                tile=(128, 128),
-                photometric=photometric,
-                compression=compression,
-                subfiletype=int(index > 0),
-                resolution=(20_000 >> index, 20_000 >> index),
-                resolutionunit="CENTIMETER",
-                metadata=None,
-            )
-    return path
+def generic_tiff(path: Path, codec: str = "jpeg-ycbcr") -> Path:
+    return write_pyramid(path, fabricate.slide_image(SIZE), Pyramid("generic", codec, (1, 2)))
 
 
 def assert_same_pixels(path: Path) -> None:
+    """Compare regions inside, over every edge and outside, at every level."""
     rng = np.random.default_rng(0)
     with NativeReader(path) as native, OpenSlideReader(path) as openslide:
         assert native.levels == openslide.levels and native.mpp == openslide.mpp
-        for level, (size, downsample) in enumerate((item.size, item.downsample) for item in native.levels):
-            if not downsample.is_integer():
-                continue
-            regions = [(0, 0, 256, 256), (size[0] - 60, size[1] - 50, 100, 100), (-20, -30, 90, 80)]
-            regions += [(*(int(rng.integers(0, side)) for side in size), 210, 130) for _ in range(6)]
-            for x, y, width, height in regions:
-                ours = native.read(level, x, y, width, height).astype(int)
-                theirs = openslide.read(level, x, y, width, height)
-                assert np.abs(ours - theirs).max() <= TOLERANCE_GREY_LEVELS, (level, x, y)
+        for level, (width, height) in enumerate(item.size for item in native.levels):
+            tile = native.pages[level].tile_width
+            regions = [(0, 0, 256, 256), (tile, tile, tile, tile), (0, 0, min(width, 500), min(height, 400))]
+            regions += [(width - 60, height - 50, 100, 100), (-20, -30, 90, 80), (width + 5, 3, 20, 20)]
+            regions += [(width - tile, 0, tile, tile), (0, height - tile, tile, tile)]
+            regions += [(int(rng.integers(-40, width)), int(rng.integers(-40, height)), 150, 130) for _ in range(12)]
+            for x, y, w, h in regions:
+                ours = native.read(level, x, y, w, h).astype(int)
+                off = np.abs(ours - openslide.read(level, x, y, w, h)).max(axis=2)
+                assert off.max() <= 2 * TOLERANCE_GREY_LEVELS, (level, x, y)
+                # Beyond the tolerance: single pixels where four stored tiles meet (see the module), nothing else.
+                assert np.count_nonzero(off > TOLERANCE_GREY_LEVELS) <= (w // tile + 2) * (h // tile + 2), (level, x, y)
+                assert native.levels[level].downsample % 1 or off.max() <= TOLERANCE_GREY_LEVELS
 
 
 def test_aperio_equals_openslide(tmp_path: Path) -> None:
     assert_same_pixels(fabricate.svs(tmp_path / "a.svs", size=SIZE))
 
 
-@pytest.mark.parametrize("photometric", ["ycbcr", "rgb"])
-def test_generic_jpeg_equals_openslide(tmp_path: Path, photometric: str) -> None:
-    path = generic_tiff(tmp_path / "a.tif", photometric=photometric)
+@pytest.mark.parametrize("size", [SIZE, ODD_SIZE])
+@pytest.mark.parametrize(
+    "maker, codec",
+    [
+        *(("aperio", codec) for codec in ("jpeg-ycbcr", "jpeg-420", "jpeg-rgb", "jp2k-rgb", "jp2k-ycbcr")),
+        *(("generic", codec) for codec in ("jpeg-ycbcr", "jpeg-420", "jpeg-rgb")),
+        *(("philips", codec) for codec in ("jpeg-420", "jpeg-rgb")),
+    ],
+)
+def test_every_maker_codec_and_size_equals_openslide(
+    tmp_path: Path, maker: str, codec: str, size: tuple[int, int]
+) -> None:
+    path = tmp_path / ("a.svs" if maker == "aperio" else "a.tiff")
+    write_pyramid(path, fabricate.slide_image(size), Pyramid(maker, codec, (1, 2, 4, 8)))
     assert_same_pixels(path)
-    assert open_slide(path).backend == "native" and open_slide(path).mpp == pytest.approx(0.5)
+    with open_slide(path) as reader:
+        assert reader.backend == "native" and reader.mpp == pytest.approx(0.5)
+        truth = fabricate.slide_image(size).astype(int)
+        assert np.abs(reader.read(0, 0, 0, *size) - truth).mean() < 5
+
+
+def test_patches_of_a_level_with_a_fractional_downsample_do_not_depend_on_the_reader(tmp_path: Path) -> None:
+    path = write_pyramid(tmp_path / "a.svs", fabricate.slide_image(ODD_SIZE), Pyramid("aperio", factors=(1, 4)))
+    tiles = all_tiles(geometry(ODD_SIZE, 64, 256))
+    with NativeReader(path) as native, OpenSlideReader(path) as openslide:
+        assert not native.levels[1].downsample.is_integer()
+        for ours, theirs in zip(iter_patches(native, tiles), iter_patches(openslide, tiles), strict=True):
+            assert np.abs(ours.patches.astype(int) - theirs.patches).max() <= TOLERANCE_GREY_LEVELS
 
 
 def test_real_aperio_slide_equals_openslide() -> None:
     assert_same_pixels(shared_path("data/slides/CMU-1-Small-Region.svs"))
-
-
-def test_aperio_jpeg2000_equals_openslide(tmp_path: Path) -> None:
-    path = tmp_path / "a.svs"
-    image = fabricate.slide_image(SIZE)
-    description = (
-        f"Aperio Image Library v1\r\n{SIZE[0]}x{SIZE[1]} [0,0 1x1] (240x240) J2K/KDU Q=70|AppMag = 20|MPP = 0.5"
-    )
-    tifffile.imwrite(
-        path, image, tile=(240 // 16 * 16, 240), photometric="rgb", compression="APERIO_JP2000_RGB",
-        description=description, metadata=None, software=False,
-    )  # fmt: skip
-    assert_same_pixels(path)
-    assert open_slide(path).backend == "native"
 
 
 @pytest.mark.parametrize("corner", [0, 100])
@@ -125,7 +126,7 @@ def test_truncated_slide_says_that_the_file_ends(tmp_path: Path) -> None:
 
 
 def test_other_compressions_are_left_to_openslide(tmp_path: Path) -> None:
-    path = generic_tiff(tmp_path / "a.tif", compression="zlib", photometric="rgb")
+    path = generic_tiff(tmp_path / "a.tif", codec="zlib")
     with pytest.raises(SlideError, match="JPEG-tiled"):
         NativeReader(path)
     assert open_slide(path).backend == "openslide"

@@ -19,7 +19,7 @@ def extract(
         "texture",
         help=(
             "A name of `wsi2dmamba encoders`, hf:<hub id or folder>[@revision], timm:<name>, torchscript:FILE, "
-            "export:FILE or module:function."
+            "export:FILE, 2dvmamba:RUN (of `wsi2dmamba train-tiles`) or module:function."
         ),
     ),
     weights: str | None = typer.Option(None, help="Local weights (file or folder) instead of the hub's."),

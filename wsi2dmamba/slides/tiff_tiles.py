@@ -74,6 +74,8 @@ class StoredTiles:
         Number of the page in the cache.
     cache
         Shared by the pages of a slide.
+    size
+        (width, height) that counts, pixels; what the page has beyond it is padding.
 
     Attributes
     ----------
@@ -81,15 +83,15 @@ class StoredTiles:
         Whether some tiles were never stored.
     """
 
-    def __init__(self, path: Path, page: tifffile.TiffPage, key: int, cache: TileCache) -> None:
+    def __init__(self, path: Path, page: tifffile.TiffPage, key: int, cache: TileCache, size: tuple[int, int]) -> None:
         self._path = path
         self._page = page
         self._key = key
         self._cache = cache
-        self.width, self.height = int(page.imagewidth), int(page.imagelength)
+        self.width, self.height = size
         self.tile_width, self.tile_height = int(page.tilewidth), int(page.tilelength)
-        self.across = -(-self.width // self.tile_width)
-        self.down = -(-self.height // self.tile_height)
+        self.across = -(-int(page.imagewidth) // self.tile_width)
+        self.down = -(-int(page.imagelength) // self.tile_height)
         self._compression = int(page.compression)
         self._offsets = page.dataoffsets
         self._lengths = page.databytecounts

@@ -14,7 +14,9 @@ from scan2d.cpu.cells import (
     carried_vectors,
     clear_vectors,
     copy_vectors,
+    find_visits,
     item_at,
+    new_visits,
     projection_cell,
     saved_left_edge,
     saved_top_edge,
@@ -56,8 +58,10 @@ class BackwardWork(NamedTuple):
     dys: Any
     zs: Any  # becomes dz
     a: Any
-    g: Any  # with a column before the tile
-    h: Any  # with a row before the tile
+    g_before: Any  # what entered each cell from the left
+    h_before: Any  # and from above
+    g: Any  # recomputed: the present cell of every row
+    h: Any  # and of every column
     p: Any  # a·λ of the row below
     r: Any  # a·μ of the cell to the right
     d_rates: Any
@@ -66,19 +70,15 @@ class BackwardWork(NamedTuple):
 @compiled
 def recall_edges(problem, tile, block, work, saved):
     """Fetch what flowed into the tile in the forward."""
-    states = problem.states
-    top_count = tile.columns * states
+    top_count, left_count = tile.columns * problem.states, tile.rows * problem.states
     if tile.down == 0:
         clear_vectors(work.h, 0, top_count)
     else:
         copy_vectors(saved, saved_top_edge(problem, block, tile), work.h, 0, top_count)
-    left = saved_left_edge(problem, block, tile)
-    for row in range(tile.rows):
-        g_at = row * (problem.tile_columns + 1) * states * LANES
-        if tile.across == 0:
-            clear_vectors(work.g, g_at, states)
-        else:
-            copy_vectors(saved, left + row * states * LANES, work.g, g_at, states)
+    if tile.across == 0:
+        clear_vectors(work.g, 0, left_count)
+    else:
+        copy_vectors(saved, saved_left_edge(problem, block, tile), work.g, 0, left_count)
 
 
 @compiled
@@ -91,111 +91,98 @@ def clear_outer_edges(problem, item, tile, block, work):
 
 
 @compiled
-def recompute_row(problem, tile, row, work, at, rates, rates_at, B, cell, cell_step):
-    """Compute a, g and h of one row of the tile again, and keep them."""
-    per_cell = problem.states * LANES
-    a_at = row * problem.tile_columns * per_cell
-    g_at = row * (problem.tile_columns + 1) * per_cell
-    below = problem.tile_columns * per_cell
-    for j in range(at, at + tile.columns * LANES, LANES):
-        step = load(work.steps, j)
-        x = step * load(work.us, j)
-        for n in range(problem.states):
+def recompute_row(columns, first, last, work, at, arrays, rates_at, skip, cell_0, cell_step, slot, g_at, gated):
+    """Run both recurrences over the visited cells of a row again; keep a and what entered each cell.
+
+    Adds to dC, and completes dz with y. `slot` is how far the partial sums of dB and dC lie beyond the place of the
+    same cell in B and C.
+    """
+    rates, B, C, states = arrays.rates, arrays.B, arrays.C, work.d_rates.size // LANES
+    for visit in range(first, last):
+        column, j, kept = columns[visit], at + visit * LANES, visit * states * LANES
+        cell, h_at = cell_0 + column * cell_step, column * states * LANES
+        step, u, dy = load(work.steps, j), load(work.us, j), load(work.dys, j)
+        x, y = step * u, skip * u
+        for n in range(states):
             k = n * LANES
             a = exp2(step * load(rates, rates_at + k))
-            store(work.a, a_at + k, a)
-            g = fma(a, load(work.g, g_at + k), x * load_splat(B, cell + n))
-            store(work.g, g_at + per_cell + k, g)
-            store(work.h, a_at + below + k, fma(a, load(work.h, a_at + k), g))
-        cell += cell_step
-        a_at += per_cell
-        g_at += per_cell
+            g, h = load(work.g, g_at + k), load(work.h, h_at + k)
+            store(work.a, kept + k, a)
+            store(work.g_before, kept + k, g)
+            store(work.h_before, kept + k, h)
+            g = fma(a, g, x * load_splat(B, cell + n))
+            h = fma(a, h, g)
+            store(work.g, g_at + k, g)
+            store(work.h, h_at + k, h)
+            y = fma(h, load_splat(C, cell + n), y)
+            add_lanes(arrays.c_sums, slot + cell + n, dy * h)
+        if gated:
+            store(work.zs, j, load(work.zs, j) * y)
 
 
 @compiled
-def finish_gate(problem, tile, row, work, at, skip, C, cell, cell_step):
-    """Compute y of one row again and complete dz with it."""
-    h_at = (row + 1) * problem.tile_columns * problem.states * LANES
-    for j in range(at, at + tile.columns * LANES, LANES):
-        y = skip * load(work.us, j)
-        for n in range(problem.states):
-            y = fma(load(work.h, h_at), load_splat(C, cell + n), y)
-            h_at += LANES
-        store(work.zs, j, load(work.zs, j) * y)
-        cell += cell_step
+def reverse_row(columns, first, last, work, at, arrays, rates_at, skip, cell_0, cell_step, slot, r_at, top_at):
+    """Run λ and μ over the visited cells of a row from right to left; u and Δ are replaced by their gradients.
 
-
-@compiled
-def reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at):
-    """Run λ and μ over one row from right to left; u and Δ are replaced by their gradients.
-
-    Returns the row's contributions to dD and ddelta_bias. `slot` is how far the partial sums of dB and dC
-    lie beyond the place of the same cell in B and C.
+    Returns the row's contributions to dD and ddelta_bias.
     """
-    states, rates, B, C = problem.states, arrays.rates, arrays.B, arrays.C
-    per_cell = states * LANES
-    last = tile.columns - 1
-    here = (row * problem.tile_columns + last) * per_cell
-    left = (row * (problem.tile_columns + 1) + last) * per_cell
-    below = problem.tile_columns * per_cell
-    p_at += last * per_cell
-    cell += last * cell_step
+    rates, B, C, states = arrays.rates, arrays.B, arrays.C, work.d_rates.size // LANES
     d_skip, d_bias = splat(np.float32(0.0)), splat(np.float32(0.0))
-    for j in range(at + last * LANES, at - LANES, -LANES):
+    for visit in range(last - 1, first - 1, -1):
+        column, j, kept = columns[visit], at + visit * LANES, visit * states * LANES
+        cell, p_at = cell_0 + column * cell_step, top_at + column * states * LANES
         step, u, dy = load(work.steps, j), load(work.us, j), load(work.dys, j)
         x = step * u
         d_input, d_log2 = splat(np.float32(0.0)), splat(np.float32(0.0))
         for n in range(states):
             k = n * LANES
-            a = load(work.a, here + k)
+            a = load(work.a, kept + k)
             lam = fma(dy, load_splat(C, cell + n), load(work.p, p_at + k))
             mu = lam + load(work.r, r_at + k)
             p, r = a * lam, a * mu
             store(work.p, p_at + k, p)
             store(work.r, r_at + k, r)
-            w = fma(p, load(work.h, here + k), r * load(work.g, left + k))
+            w = fma(p, load(work.h_before, kept + k), r * load(work.g_before, kept + k))
             store(work.d_rates, k, fma(w, step, load(work.d_rates, k)))
             d_log2 = fma(w, load(rates, rates_at + k), d_log2)
             d_input = fma(mu, load_splat(B, cell + n), d_input)
             add_lanes(arrays.b_sums, slot + cell + n, mu * x)
-            add_lanes(arrays.c_sums, slot + cell + n, dy * load(work.h, here + below + k))
         d_raw = fma(d_log2, splat(_LN_2), u * d_input) * load(work.slopes, j)
         store(work.steps, j, d_raw)
         store(work.us, j, fma(step, d_input, skip * dy))
         d_bias = d_bias + d_raw
         d_skip = fma(dy, u, d_skip)
-        here -= per_cell
-        left -= per_cell
-        p_at -= per_cell
-        cell -= cell_step
     return d_skip, d_bias
 
 
 @compiled
-def reverse_tile(problem, item, group, tile, block, slot, arrays, work):
+def reverse_tile(problem, item, group, tile, visits, block, slot, arrays, work):
     """Compute all gradients of one staged tile of one block of channels."""
-    states = problem.states
+    clear_outer_edges(problem, item, tile, block, work)
+    count, columns = visits.starts[tile.rows], visits.columns
+    if count == 0:
+        return
+    states, at, rates_at = problem.states, block.cells_at * LANES, block.table * problem.states * LANES
     bias, skip = load(arrays.bias, block.table * LANES), load(arrays.skip, block.table * LANES)
-    rates_at = block.table * states * LANES
     cell_step = -states if problem.flip_columns else states
     recall_edges(problem, tile, block, work, arrays.saved)
-    clear_outer_edges(problem, item, tile, block, work)
     clear_vectors(work.d_rates, 0, states)
+    to_steps_and_slopes(work.steps, work.slopes, at, count, bias, problem.with_softplus)
+    if problem.with_gate:
+        gate_upstream(work.dys, work.zs, at, count)
     for row in range(tile.rows):
-        at = (block.cells_at + row * problem.tile_columns) * LANES
+        first, last = visits.starts[row], visits.starts[row + 1]
         cell = projection_cell(problem, item, group, tile.i0 + row, tile.j0)
-        to_steps_and_slopes(work.steps, work.slopes, at, tile.columns, bias, problem.with_softplus)
-        recompute_row(problem, tile, row, work, at, arrays.rates, rates_at, arrays.B, cell, cell_step)
-        if problem.with_gate:
-            gate_upstream(work.dys, work.zs, at, tile.columns)
-            finish_gate(problem, tile, row, work, at, skip, arrays.C, cell, cell_step)
+        g_at = row * states * LANES
+        recompute_row(
+            columns, first, last, work, at, arrays, rates_at, skip, cell, cell_step, slot, g_at, problem.with_gate
+        )
     d_skip, d_bias = splat(np.float32(0.0)), splat(np.float32(0.0))
     for row in range(tile.rows - 1, -1, -1):
-        at = (block.cells_at + row * problem.tile_columns) * LANES
+        first, last = visits.starts[row], visits.starts[row + 1]
         cell = projection_cell(problem, item, group, tile.i0 + row, tile.j0)
-        r_at = (block.left_at + row * states) * LANES
-        p_at = block.top_at * LANES
-        of_row = reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at)
+        r_at, p_at = (block.left_at + row * states) * LANES, block.top_at * LANES
+        of_row = reverse_row(columns, first, last, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at)
         d_skip, d_bias = d_skip + of_row[0], d_bias + of_row[1]
     total = block.saved * LANES
     store(arrays.d_skip, total, load(arrays.d_skip, total) + d_skip)
@@ -219,8 +206,10 @@ def make_work(problem):
         aligned_buffer(staged),
         aligned_buffer(staged if problem.with_gate else 0),
         aligned_buffer(rows * columns * states),
-        aligned_buffer(rows * (columns + 1) * states),
-        aligned_buffer((rows + 1) * columns * states),
+        aligned_buffer(rows * columns * states),
+        aligned_buffer(rows * columns * states),
+        aligned_buffer(rows * states),
+        aligned_buffer(columns * states),
         aligned_buffer(together * row),
         aligned_buffer(together * column),
         aligned_buffer(states),
@@ -229,13 +218,13 @@ def make_work(problem):
 
 @entry_point
 def backward_kernel(
-    counter, tasks, numbers, lengths, strides, u, delta, dout, z, du, ddelta, dz, B, C, rates, skip, bias,
+    counter, tasks, numbers, lengths, strides, mask, u, delta, dout, z, du, ddelta, dz, B, C, rates, skip, bias,
     saved, dB, dC, d_rates, d_skip, d_bias,
 ):  # fmt: skip
     """Compute one task after the other until the shared counter runs out; `launch` packs the arguments."""
     problem = unpack(numbers)
     arrays = BackwardArrays(B, C, rates, skip, bias, saved, dB, dC, d_rates, d_skip, d_bias)
-    work = make_work(problem)
+    work, visits = make_work(problem), new_visits(problem)
     slot_size = B.size
     while True:
         index = next_task(counter)
@@ -245,16 +234,17 @@ def backward_kernel(
         item = item_at(problem, lengths, task.item)
         for walk in range(item.tiles_down * item.tiles_across - 1, -1, -1):
             tile = tile_at(problem, item, walk)
-            read_tile(problem, item, task, tile, u, strides[0], work.us)
-            read_tile(problem, item, task, tile, delta, strides[1], work.steps)
-            read_tile(problem, item, task, tile, dout, strides[2], work.dys)
+            find_visits(problem, item, tile, mask, visits)
+            read_tile(problem, item, task, tile, visits, u, strides[0], work.us)
+            read_tile(problem, item, task, tile, visits, delta, strides[1], work.steps)
+            read_tile(problem, item, task, tile, visits, dout, strides[2], work.dys)
             if problem.with_gate:
-                read_tile(problem, item, task, tile, z, strides[3], work.zs)
+                read_tile(problem, item, task, tile, visits, z, strides[3], work.zs)
             for number in range(task.last - task.first):
                 block = block_at(problem, task, tile, number)
                 slot = (task.first + number) // problem.blocks_per_slot * slot_size
-                reverse_tile(problem, item, task.group, tile, block, slot, arrays, work)
-            write_tile(problem, item, task, tile, work.us, du, strides[4])
-            write_tile(problem, item, task, tile, work.steps, ddelta, strides[5])
+                reverse_tile(problem, item, task.group, tile, visits, block, slot, arrays, work)
+            write_tile(problem, item, task, tile, visits, work.us, du, strides[4])
+            write_tile(problem, item, task, tile, visits, work.steps, ddelta, strides[5])
             if problem.with_gate:
-                write_tile(problem, item, task, tile, work.zs, dz, strides[6])
+                write_tile(problem, item, task, tile, visits, work.zs, dz, strides[6])

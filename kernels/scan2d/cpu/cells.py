@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Problem(NamedTuple):
     blocks_per_task: int
     slots_per_group: int
     blocks_per_slot: int
+    with_mask: int
 
 
 class Item(NamedTuple):
@@ -68,6 +69,13 @@ class Tile(NamedTuple):
     top_at: int  # where its top edge lies in a block's carried row of h (forward) or p (backward)
 
 
+class Visits(NamedTuple):
+    """The cells of one tile that the scan visits, row by row; work on a tile is laid out in this order."""
+
+    columns: Any  # of each cell, counted from the tile's left edge
+    starts: Any  # of each row, the index of its first cell; then the number of all cells
+
+
 class Block(NamedTuple):
     """Where a block of sixteen channels has its things: the first two count blocks, the others vectors."""
 
@@ -99,6 +107,7 @@ def unpack(numbers):
         numbers[14],
         numbers[15],
         numbers[16],
+        numbers[17],
     )
 
 
@@ -169,6 +178,29 @@ def tile_at(problem, item, index):
         i0 * problem.states if item.by_columns else 0,
         0 if item.by_columns else j0 * problem.states,
     )
+
+
+@compiled
+def new_visits(problem):
+    """Allocate a `Visits` for tiles of the problem."""
+    return Visits(
+        np.empty(problem.tile_rows * problem.tile_columns, np.int64), np.zeros(problem.tile_rows + 1, np.int64)
+    )
+
+
+@compiled
+def find_visits(problem, item, tile, mask, visits):
+    """List the cells of a tile that `mask`, flat (batch, H, W), does not leave out; returns their number."""
+    count = 0
+    for row in range(tile.rows):
+        visits.starts[row] = count
+        first = (item.number * problem.height + row_in_memory(problem, item, tile.i0 + row)) * problem.width
+        for column in range(tile.columns):
+            if not problem.with_mask or mask[first + column_in_memory(problem, item, tile.j0 + column)]:
+                visits.columns[count] = column
+                count += 1
+    visits.starts[tile.rows] = count
+    return count
 
 
 @compiled

@@ -12,7 +12,9 @@ from scan2d.cpu.cells import (
     carried_vectors,
     clear_vectors,
     copy_vectors,
+    find_visits,
     item_at,
+    new_visits,
     projection_cell,
     saved_left_edge,
     saved_top_edge,
@@ -55,24 +57,27 @@ class ForwardWork(NamedTuple):
 
 
 @compiled
-def enter_tile(problem, tile, block, work, saved):
-    """Zero what flows into a tile from outside the grid, and save what flows in from other tiles."""
+def enter_tile(problem, tile, visits, block, work, saved):
+    """Zero what flows into a tile from outside the grid; save what flows in from other tiles, if it is visited."""
+    save = problem.save and visits > 0
     left, left_count = block.left_at * LANES, tile.rows * problem.states
     if tile.across == 0:
         clear_vectors(work.g, left, left_count)
-    elif problem.save:
+    elif save:
         copy_vectors(work.g, left, saved, saved_left_edge(problem, block, tile), left_count)
     top, top_count = block.top_at * LANES, tile.columns * problem.states
     if tile.down == 0:
         clear_vectors(work.h, top, top_count)
-    elif problem.save:
+    elif save:
         copy_vectors(work.h, top, saved, saved_top_edge(problem, block, tile), top_count)
 
 
 @compiled
-def scan_row(count, states, work, at, rates, rates_at, skip, B, C, cell, cell_step, g_at, h_at):
-    """Advance both recurrences over one row of a tile; g and h are replaced by their new values."""
-    for j in range(at, at + count * LANES, LANES):
+def scan_row(columns, first, last, states, work, at, rates, rates_at, skip, B, C, cell_0, cell_step, g_at, top_at):
+    """Advance both recurrences over the visited cells of a row; g and h are replaced by their new values."""
+    for visit in range(first, last):
+        column, j = columns[visit], at + visit * LANES
+        cell, h_at = cell_0 + column * cell_step, top_at + column * states * LANES
         step = load(work.steps, j)
         u = load(work.us, j)
         x = step * u
@@ -86,21 +91,20 @@ def scan_row(count, states, work, at, rates, rates_at, skip, B, C, cell, cell_st
             store(work.h, h_at + k, h)
             y = fma(h, load_splat(C, cell + n), y)
         store(work.ys, j, y)
-        cell += cell_step
-        h_at += states * LANES
 
 
 @compiled
-def scan_tile(problem, item, group, tile, block, arrays, work):
+def scan_tile(problem, item, group, tile, visits, block, arrays, work):
     """Compute one staged tile of one block of channels."""
-    states = problem.states
+    states, at, count = problem.states, block.cells_at * LANES, visits.starts[tile.rows]
     bias, skip = load(arrays.bias, block.table * LANES), load(arrays.skip, block.table * LANES)
-    enter_tile(problem, tile, block, work, arrays.saved)
+    enter_tile(problem, tile, count, block, work, arrays.saved)
+    to_steps(work.steps, at, count, bias, problem.with_softplus)
     for row in range(tile.rows):
-        at = (block.cells_at + row * problem.tile_columns) * LANES
-        to_steps(work.steps, at, tile.columns, bias, problem.with_softplus)
         scan_row(
-            tile.columns,
+            visits.columns,
+            visits.starts[row],
+            visits.starts[row + 1],
             states,
             work,
             at,
@@ -114,17 +118,17 @@ def scan_tile(problem, item, group, tile, block, arrays, work):
             (block.left_at + row * states) * LANES,
             block.top_at * LANES,
         )
-        if problem.with_gate:
-            apply_gate(work.ys, work.zs, at, tile.columns)
+    if problem.with_gate:
+        apply_gate(work.ys, work.zs, at, count)
 
 
 @entry_point
-def forward_kernel(counter, tasks, numbers, lengths, strides, u, delta, z, out, B, C, rates, skip, bias, saved):
+def forward_kernel(counter, tasks, numbers, lengths, strides, mask, u, delta, z, out, B, C, rates, skip, bias, saved):
     """Compute one task after the other until the shared counter runs out; `launch` packs the arguments."""
     problem = unpack(numbers)
     arrays = ForwardArrays(strides, u, delta, z, out, B, C, rates, skip, bias, saved)
     column, row = carried_vectors(problem)
-    together = problem.blocks_per_task
+    together, visits = problem.blocks_per_task, new_visits(problem)
     cells = together * problem.tile_rows * problem.tile_columns
     work = ForwardWork(
         aligned_buffer(cells),
@@ -142,11 +146,12 @@ def forward_kernel(counter, tasks, numbers, lengths, strides, u, delta, z, out, 
         item = item_at(problem, lengths, task.item)
         for walk in range(item.tiles_down * item.tiles_across):
             tile = tile_at(problem, item, walk)
-            read_tile(problem, item, task, tile, u, strides[0], work.us)
-            read_tile(problem, item, task, tile, delta, strides[1], work.steps)
+            find_visits(problem, item, tile, mask, visits)
+            read_tile(problem, item, task, tile, visits, u, strides[0], work.us)
+            read_tile(problem, item, task, tile, visits, delta, strides[1], work.steps)
             if problem.with_gate:
-                read_tile(problem, item, task, tile, z, strides[2], work.zs)
+                read_tile(problem, item, task, tile, visits, z, strides[2], work.zs)
             for number in range(task.last - task.first):
                 block = block_at(problem, task, tile, number)
-                scan_tile(problem, item, task.group, tile, block, arrays, work)
-            write_tile(problem, item, task, tile, work.ys, out, strides[3])
+                scan_tile(problem, item, task.group, tile, visits, block, arrays, work)
+            write_tile(problem, item, task, tile, visits, work.ys, out, strides[3])

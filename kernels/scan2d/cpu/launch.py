@@ -22,6 +22,7 @@ from scan2d.cpu.layout import (
     new_memory,
     out_of_blocks,
     states_first,
+    visited,
 )
 from scan2d.cpu.threads import run_on_threads
 from scan2d.cpu.tiling import LANES, TILE_COLUMNS, Blocks, saved_shape, tile_rows
@@ -41,14 +42,16 @@ def forward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
+    mask: Tensor | None,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
     """Compute the output and, if `save`, the boundary states; see `scan2d.backends`."""
-    problem = _problem(u, B, delta_softplus, start, z is not None, save)
+    problem = _problem(u, B, delta_softplus, start, z is not None, save, mask is not None)
     blocks = Blocks(u.shape[1], B.shape[1])
-    out = new_like(u, zero=lengths is not None)
+    zero = lengths is not None or mask is not None  # the kernel writes no other cells
+    out = new_like(u, zero)
     shape = saved_shape(*_sizes(u, B)) if save else (0,)
-    saved = new_memory(math.prod(shape), zero=lengths is not None).view(shape)
+    saved = new_memory(math.prod(shape), zero).view(shape)
     arrays, strides = zip(*(flat(t) for t in (u, delta, z, out)), strict=True)
     run_on_threads(
         forward_kernel,
@@ -56,6 +59,7 @@ def forward(
         np.array(problem, dtype=np.int64),
         item_sizes(u, lengths),
         np.array(strides, dtype=np.int64),
+        visited(mask),
         *arrays,
         cells_first(B),
         cells_first(C),
@@ -81,11 +85,12 @@ def backward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
+    mask: Tensor | None,
 ) -> Gradients:
     """Compute the gradient of every input; see `scan2d.backends`."""
-    problem = _problem(u, B, delta_softplus, start, z is not None, True)
+    problem = _problem(u, B, delta_softplus, start, z is not None, True, mask is not None)
     blocks = Blocks(u.shape[1], B.shape[1])
-    zero = lengths is not None
+    zero = lengths is not None or mask is not None
     du, ddelta = new_like(u, zero), new_like(delta, zero)
     dz = None if z is None else new_like(z, zero)
     arrays, strides = zip(*(flat(t) for t in (u, delta, dout, z, du, ddelta, dz)), strict=True)
@@ -100,6 +105,7 @@ def backward(
         np.array(problem, dtype=np.int64),
         item_sizes(u, lengths),
         np.array(strides, dtype=np.int64),
+        visited(mask),
         *arrays,
         cells_first(B),
         cells_first(C),
@@ -125,7 +131,9 @@ def _sizes(u: Tensor, B: Tensor) -> tuple[int, int, int, int, int, int]:
     return batch, u.shape[1], groups, states, height, width
 
 
-def _problem(u: Tensor, B: Tensor, delta_softplus: bool, start: str, with_gate: bool, save: bool) -> Problem:
+def _problem(
+    u: Tensor, B: Tensor, delta_softplus: bool, start: str, with_gate: bool, save: bool, with_mask: bool
+) -> Problem:
     vertical, horizontal = start.split("-")
     batch, dim, groups, states, height, width = _sizes(u, B)
     blocks = Blocks(dim, groups)
@@ -147,6 +155,7 @@ def _problem(u: Tensor, B: Tensor, delta_softplus: bool, start: str, with_gate: 
         blocks_per_task=blocks.per_task(batch, states, torch.get_num_threads(), u.stride(1) == 1),
         slots_per_group=blocks.slots(states),
         blocks_per_slot=blocks.per_slot(states),
+        with_mask=with_mask,
     )
 
 

@@ -73,3 +73,8 @@ def item_sizes(u: Tensor, lengths: Tensor | None) -> IntArray:
     if lengths is None:
         return np.tile(np.array(u.shape[2:], dtype=np.int64), (u.shape[0], 1))
     return np.ascontiguousarray(lengths.numpy(), dtype=np.int64)
+
+
+def visited(mask: Tensor | None) -> npt.NDArray[np.bool_]:
+    """Return a mask (batch, H, W) as a flat array; an absent one is a dummy."""
+    return np.ones(1, dtype=np.bool_) if mask is None else mask.contiguous().numpy().reshape(-1)

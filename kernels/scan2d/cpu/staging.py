@@ -1,7 +1,7 @@
 """Tiles between memory and lanes: reading, writing and transposing, whatever the strides.
 
-A staged tile is a buffer of one vector per block, row and cell, in that order, with
-`problem.tile_columns` vectors to a row. All blocks of a task are staged together: in the channels-last layout
+A staged tile is a buffer of one vector per block and visited cell (`cells.Visits`), in that order; every block has
+room for all cells of a tile. All blocks of a task are staged together: in the channels-last layout
 their channels lie side by side, and taking sixteen alone would touch the same pages again and again.
 """
 
@@ -35,54 +35,63 @@ def _full_blocks(problem, task):
 
 
 @compiled
-def read_tile(problem, item, task, tile, array, strides, buffer):
-    """Stage one tile of all blocks of a task; lanes that are no channel become zero."""
+def read_tile(problem, item, task, tile, visits, array, strides, buffer):
+    """Stage the visited cells of a tile for all blocks of a task; lanes that are no channel become zero."""
     full, rest = _full_blocks(problem, task)
     block_size = problem.tile_rows * problem.tile_columns * LANES
     for row in range(tile.rows):
         base, step = _first_cell(problem, item, task, tile, row, strides)
-        at = row * problem.tile_columns * LANES
+        first, last = visits.starts[row], visits.starts[row + 1]
         if strides[1] == 1:
-            for j in range(tile.columns):
+            for k in range(first, last):
+                cell = base + visits.columns[k] * step
                 for block in range(full):
-                    value = load(array, base + j * step + block * LANES)
-                    store(buffer, block * block_size + at + j * LANES, value)
+                    store(buffer, block * block_size + k * LANES, load(array, cell + block * LANES))
         else:
             for block in range(full):
-                block_base = base + block * LANES * strides[1]
-                _read_strided(array, block_base, step, strides[1], tile.columns, buffer, block * block_size + at)
+                block_base, at = base + block * LANES * strides[1], block * block_size
+                done = first
+                if last - first == tile.columns:
+                    done += _read_squares(array, block_base, step, strides[1], tile.columns, buffer, at + first * LANES)
+                _read_lanes(array, block_base, step, strides[1], LANES, visits.columns, done, last, buffer, at)
         if rest > 0:
-            at += full * block_size
+            at = full * block_size
+            clear_vectors(buffer, at + first * LANES, last - first)
             base += full * LANES * strides[1]
-            clear_vectors(buffer, at, tile.columns)
-            _read_lanes(array, base, step, strides[1], rest, 0, tile.columns, buffer, at)
+            _read_lanes(array, base, step, strides[1], rest, visits.columns, first, last, buffer, at)
 
 
 @compiled
-def write_tile(problem, item, task, tile, buffer, array, strides):
-    """Write one staged tile of all blocks of a task back."""
+def write_tile(problem, item, task, tile, visits, buffer, array, strides):
+    """Write the visited cells of a staged tile of all blocks of a task back."""
     full, rest = _full_blocks(problem, task)
     block_size = problem.tile_rows * problem.tile_columns * LANES
     for row in range(tile.rows):
         base, step = _first_cell(problem, item, task, tile, row, strides)
-        at = row * problem.tile_columns * LANES
+        first, last = visits.starts[row], visits.starts[row + 1]
         if strides[1] == 1:
-            for j in range(tile.columns):
+            for k in range(first, last):
+                cell = base + visits.columns[k] * step
                 for block in range(full):
-                    value = load(buffer, block * block_size + at + j * LANES)
-                    store(array, base + j * step + block * LANES, value)
+                    store(array, cell + block * LANES, load(buffer, block * block_size + k * LANES))
         else:
             for block in range(full):
-                block_base = base + block * LANES * strides[1]
-                _write_strided(buffer, block * block_size + at, array, block_base, step, strides[1], tile.columns)
+                block_base, at = base + block * LANES * strides[1], block * block_size
+                done = first
+                if last - first == tile.columns:
+                    done += _write_squares(
+                        buffer, at + first * LANES, array, block_base, step, strides[1], tile.columns
+                    )
+                _write_lanes(buffer, at, array, block_base, step, strides[1], LANES, visits.columns, done, last)
         if rest > 0:
-            at += full * block_size
+            at = full * block_size
             base += full * LANES * strides[1]
-            _write_lanes(buffer, at, array, base, step, strides[1], rest, 0, tile.columns)
+            _write_lanes(buffer, at, array, base, step, strides[1], rest, visits.columns, first, last)
 
 
 @compiled
-def _read_strided(array, base, step, lane_step, count, buffer, at):
+def _read_squares(array, base, step, lane_step, count, buffer, at):
+    """Transpose a row in squares of sixteen cells as far as they go; returns the number of cells done."""
     done = 0
     if step == 1:
         for j in range(0, count - LANES + 1, LANES):
@@ -92,11 +101,12 @@ def _read_strided(array, base, step, lane_step, count, buffer, at):
         for j in range(0, count - LANES + 1, LANES):
             transpose(array, base - j - LANES + 1, lane_step, buffer, at + (j + LANES - 1) * LANES, -LANES)
             done = j + LANES
-    _read_lanes(array, base, step, lane_step, LANES, done, count, buffer, at)
+    return done
 
 
 @compiled
-def _write_strided(buffer, at, array, base, step, lane_step, count):
+def _write_squares(buffer, at, array, base, step, lane_step, count):
+    """Undo `_read_squares`."""
     done = 0
     if step == 1:
         for j in range(0, count - LANES + 1, LANES):
@@ -106,18 +116,18 @@ def _write_strided(buffer, at, array, base, step, lane_step, count):
         for j in range(0, count - LANES + 1, LANES):
             transpose(buffer, at + (j + LANES - 1) * LANES, -LANES, array, base - j - LANES + 1, lane_step)
             done = j + LANES
-    _write_lanes(buffer, at, array, base, step, lane_step, LANES, done, count)
+    return done
 
 
 @compiled
-def _read_lanes(array, base, step, lane_step, lanes, first, last, buffer, at):
+def _read_lanes(array, base, step, lane_step, lanes, columns, first, last, buffer, at):
     for lane in range(lanes):
-        for j in range(first, last):
-            buffer[at + j * LANES + lane] = array[base + lane * lane_step + j * step]
+        for k in range(first, last):
+            buffer[at + k * LANES + lane] = array[base + lane * lane_step + columns[k] * step]
 
 
 @compiled
-def _write_lanes(buffer, at, array, base, step, lane_step, lanes, first, last):
+def _write_lanes(buffer, at, array, base, step, lane_step, lanes, columns, first, last):
     for lane in range(lanes):
-        for j in range(first, last):
-            array[base + lane * lane_step + j * step] = buffer[at + j * LANES + lane]
+        for k in range(first, last):
+            array[base + lane * lane_step + columns[k] * step] = buffer[at + k * LANES + lane]

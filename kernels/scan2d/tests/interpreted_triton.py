@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scan2d import selective_scan_1d
-from scan2d.tests.problems import BackendUnderTest, computed, make_problem
+from scan2d.tests.problems import BackendUnderTest, computed, make_problem, oracle, relative_error
 from scan2d.tests.test_backends_agree import check
 from scan2d.triton_backend import backward, forward, table
 
@@ -113,10 +113,10 @@ def test_strides_that_no_layout_has() -> None:
 def test_gradients_are_bitwise_repeatable_and_saved_states_untouched() -> None:
     problem = make_problem((1, 3, 5, 3), 2)
     inputs = [problem[name] for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")]
-    out, saved = forward(*inputs, True, "top-left", None, True)
+    out, saved = forward(*inputs, True, "top-left", None, None, True)
     before = saved.clone()
-    first = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
-    second = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None)
+    first = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
+    second = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
     assert torch.equal(saved, before)
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 
@@ -127,3 +127,32 @@ def test_sequence_entry_point() -> None:
     got = selective_scan_1d(**flat, delta_softplus=True, backend="triton")
     exact = selective_scan_1d(**flat, delta_softplus=True, backend="reference")
     torch.testing.assert_close(got, exact)
+
+
+@pytest.mark.parametrize(
+    ("shape", "start", "chain"),
+    [((2, 3, 9, 4), "bottom-right", "0"), ((1, 6, 6, 5), "top-right", "1"), ((1, 2, 1, 7), "top-left", "0")],
+    ids=str,
+)
+def test_mask(shape: tuple[int, int, int, int], start: str, chain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCAN2D_TRITON_CHAIN", chain)
+    problem = make_problem(shape, 5, groups=shape[1] // 3 or 1)
+    mask = torch.rand(shape[0], *shape[2:], generator=torch.Generator().manual_seed(3)) < 0.5
+    upstream = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    truth = oracle(problem, upstream, start, mask=mask)
+    gaps = ~mask[:, None]
+    for name in ("u", "delta", "B", "C", "z"):
+        problem[name].masked_fill_(gaps if problem[name].dim() == 4 else gaps[:, None], float("nan"))
+    got = computed(problem, upstream.masked_fill(gaps, float("nan")), TRITON, start=start, mask=mask)
+    for name, value in got.items():
+        assert relative_error(value, truth[name]) < (1e-5 if name == "out" else 1e-4), name
+
+
+def test_mask_where_edges_are_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "carry_edges", lambda width, strips: strips > 1)
+    problem = make_problem((1, 2, 10, 2), 2)
+    mask = torch.rand(1, 10, 2, generator=torch.Generator().manual_seed(4)) < 0.5
+    upstream = torch.ones(1, 2, 10, 2)
+    truth = oracle(problem, upstream, mask=mask)
+    for name, value in computed(problem, upstream, TRITON, mask=mask).items():
+        assert relative_error(value, truth[name]) < (1e-5 if name == "out" else 1e-4), name

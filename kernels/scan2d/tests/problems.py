@@ -101,14 +101,18 @@ def make_problem(
 
 
 def oracle(
-    problem: dict[str, Tensor], upstream: Tensor, start: str = "top-left", lengths: Tensor | None = None
+    problem: dict[str, Tensor],
+    upstream: Tensor,
+    start: str = "top-left",
+    lengths: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Output and every gradient in float64, from the definition through autograd."""
     leaves = {name: x.detach().double().cpu().requires_grad_() for name, x in problem.items()}
     grouped = dict(leaves)
     for name in ("B", "C"):
         grouped[name] = leaves[name] if leaves[name].dim() == 5 else leaves[name].unsqueeze(1)
-    out = scan(**grouped, delta_softplus=True, start=start, lengths=lengths)
+    out = scan(**grouped, delta_softplus=True, start=start, lengths=lengths, mask=mask)
     out.backward(upstream.double().cpu())
     return _results(out, leaves)
 

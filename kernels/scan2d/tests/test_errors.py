@@ -42,6 +42,12 @@ GOOD = make_problem((2, 6, 4, 5), 3, groups=2)
         ({"lengths": torch.ones(2, dtype=torch.int64)}, r"lengths must have shape \(batch, 2\)"),
         ({"lengths": torch.tensor([[4, 5], [5, 5]])}, "lengths of item 1 are 5 rows and 5 columns"),
         ({"lengths": torch.tensor([[0, 5], [4, 5]])}, "lengths of item 0 are 0 rows and 5 columns"),
+        ({"mask": torch.ones(2, 4, 5)}, "mask must be bool, not torch.float32"),
+        ({"mask": torch.ones(4, 5, dtype=torch.bool)}, r"mask must have shape \(batch, H, W\) = \(2, 4, 5\)"),
+        (
+            {"mask": torch.ones(2, 4, 5, dtype=torch.bool), "lengths": torch.ones(2, 2, dtype=torch.int64)},
+            "give lengths or mask, not both",
+        ),
     ],
 )
 def test_wrong_arguments(changes: dict[str, object], message: str) -> None:

@@ -27,7 +27,7 @@ def test_opcheck(options: bool, backend: BackendUnderTest) -> None:
     leaves = leaves_of(make_problem((2, 18, 9, 5), 2, options=options, channels_last=options), backend.device)
     tensors = [leaves.get(name) for name in TENSOR_NAMES]
     lengths = torch.tensor([[9, 5], [3, 4]], device=backend.device) if options else None
-    arguments = (*tensors, lengths, True, "top-right", backend.name, True)
+    arguments = (*tensors, lengths, None, True, "top-right", backend.name, True)
     torch.library.opcheck(torch.ops.scan2d.selective_scan.default, arguments)
 
 

@@ -82,12 +82,12 @@ class Cost:
 
 
 def variants(element_types: tuple[str, ...] = ELEMENT_TYPES) -> Iterator[Variant]:
-    """Yield every variant that the launcher can ask for with inputs of one element type."""
+    """Yield the variants that the launcher can ask for; those with a mask for float32 only, to which others convert."""
     for element in element_types:
         for tile in table.SHIPPED_TILES:
             sizes = {"ROWS": tile.rows, "QUAD": tile.quad, "STATES": tile.states, "CHUNK": tile.chunk}
             column = {"ROWS": tile.column_rows, "STATES": tile.states, "CHANNELS": tile.column_channels}
-            for mask in (False, True):
+            for mask in (False, True) if element == "fp32" else (False,):
                 forward = {**sizes, "CHANNELS": tile.forward_channels, "HAS_MASK": mask}
                 for chained in (False, True):
                     constants = {**forward, "CHAINED": chained}

@@ -30,7 +30,7 @@ def backward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
-    mask: Tensor | None = None,
+    mask: Tensor | None,
 ) -> Gradients:
     """Compute every gradient: adjoint boundaries, the main kernel, the sums; `saved` is only read.
 

@@ -120,8 +120,7 @@ def adjoint_kernel(
         z_at -= z_step
         a = tl.exp2(step[:, None, :] * rate[None, :, :])
         _, p = walk_up(a, dy[:, None, :] * c32[:, :, None], p, row_axis, ROWS)
-        if carried != 0:
-            total += tl.sum(step, axis=0)
+        total += tl.sum(step, axis=0)
         if turn % per_strip == 0:
             tl.store(edge_at, p, mask=edge_ok)
             edge_at -= wide(width) * dim * padded
@@ -273,7 +272,7 @@ def gradient_kernel(
             h, inflow, _ = walk_down(a, entering, h_above, row_axis, ROWS)
             w = lam * inflow
             d_rate += tl.sum(w * step[:, None, :, None], axis=0)
-            tl.store(partial_at + (k - first) * (ROWS * CHANNELS), LN_2 * sum_states(w * rate[None, :, :, :]))
+            tl.store(partial_at + (k - first) * (ROWS * CHANNELS), sum_states(w * rate[None, :, :, :]) * LN_2)
             d_c = tl.sum(dy[:, None, :, None] * h, axis=2)
             tl.store(dbc_row + dc_offset + j * states, d_c, mask=in_ok)
             if has_z != 0:
@@ -313,7 +312,7 @@ def gradient_kernel(
             g_left = take_tile(chunk_at + (k - first) * tile, nothing, row_axis, row_size, ROWS)
             w = r * g_left
             d_rate += tl.sum(w * step[:, None, :, None], axis=0)
-            d_step = LN_2 * sum_states(w * rate[None, :, :, :]) + u * d_input
+            d_step = sum_states(w * rate[None, :, :, :]) * LN_2 + u * d_input
             d_step += tl.load(partial_at + (k - first) * (ROWS * CHANNELS))
             d_raw = d_step
             if use_softplus != 0:

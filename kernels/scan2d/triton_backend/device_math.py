@@ -130,7 +130,9 @@ def step_size(raw, use_softplus, there):
     step = raw
     if use_softplus != 0:
         step = softplus(raw)
-    return tl.where(there, step + 0.0, -0.0)
+    # As integers, because Triton makes a constant -0.0 into +0.0.
+    bits = tl.where(there, (step + 0.0).to(tl.int32, bitcast=True), -2147483648)
+    return bits.to(tl.float32, bitcast=True)
 
 
 @triton.jit

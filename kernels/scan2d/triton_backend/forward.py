@@ -25,8 +25,8 @@ def forward(
     delta_softplus: bool,
     start: str,
     lengths: Tensor | None,
+    mask: Tensor | None,
     save: bool,
-    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the scan: one launch, or two (strips, columns) where that fills the device better.
 

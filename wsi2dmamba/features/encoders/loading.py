@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from wsi2dmamba.features.encoders.base import Encoder
 from wsi2dmamba.features.encoders.options import EncoderRequest
 from wsi2dmamba.features.encoders.registry import load_by_name
+
+# Encoders that a later stage defines, by name as entry points are: a stage imports nothing of those after it.
+_LATER_STAGES = {"2dvmamba": "wsi2dmamba.models.vision.encoder:load_vision_encoder"}
 
 
 def load_encoder(request: EncoderRequest | str) -> Encoder:
@@ -49,6 +53,10 @@ def _load(request: EncoderRequest) -> Encoder:
         from wsi2dmamba.features.encoders.programs import load_exported
 
         return load_exported(Path(rest), request)
+    if kind in _LATER_STAGES:
+        module, function = _LATER_STAGES[kind].split(":")
+        encoder: Encoder = getattr(import_module(module), function)(rest, request)
+        return encoder
     from wsi2dmamba.features.encoders.custom import load_custom
 
     return load_custom(request.spec, request)

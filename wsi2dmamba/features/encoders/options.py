@@ -19,7 +19,7 @@ class EncoderRequest:
     ----------
     spec
         ``texture``, a registry name, ``hf:<hub id or folder>[@revision]``, ``timm:<name>``, ``torchscript:FILE``,
-        ``export:FILE`` or ``module:function``.
+        ``export:FILE``, ``2dvmamba:SIZE``, ``2dvmamba:FILE_OR_RUN`` or ``module:function``.
     weights
         Local file or folder to use instead of the hub's.
     offline

@@ -19,12 +19,14 @@ class DepthwiseConv2d(nn.Module):
         Odd size of the kernel.
     dilation
         Distance between the kernel's taps.
+    bias
+        Whether a learned number is added to every channel.
     """
 
-    def __init__(self, channels: int, kernel: int, dilation: int = 1) -> None:
+    def __init__(self, channels: int, kernel: int, dilation: int = 1, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, 1, kernel, kernel).uniform_(-1 / kernel, 1 / kernel))
-        self.bias = nn.Parameter(torch.empty(channels).uniform_(-1 / kernel, 1 / kernel))
+        self.bias = nn.Parameter(torch.empty(channels).uniform_(-1 / kernel, 1 / kernel)) if bias else None
         self.dilation = dilation
 
     def forward(self, raster: Tensor) -> Tensor:
