@@ -17,9 +17,7 @@ from scan2d.tests.test_backends_agree import check
 from scan2d.triton_backend import backward, forward, table
 
 TRITON = BackendUnderTest("triton", "cpu")
-SMALL = table.Tile(
-    rows=4, states=8, forward_channels=2, backward_channels=4, column_channels=4, column_rows=2, chunk=3
-)
+SMALL = table.Tile(rows=4, states=8, forward_channels=2, backward_channels=4, column_channels=4, column_rows=2, chunk=3)
 
 
 @pytest.fixture(autouse=True)

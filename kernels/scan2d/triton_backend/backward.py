@@ -112,11 +112,13 @@ def _launch_gradients(
             dout, p.u, p.delta, p.A, p.B, p.C, p.D, p.z, p.bias, p.lengths, p.mask,
             work["h_edges"], work["checkpoints"], work["edges"], du, ddelta, dz,
             work["input_parts"], work["parameter_parts"], work["chunk"], work["step_parts"],
-            p.batch, p.height, p.width, p.dim, p.states, p.channels_per_group, p.strips, blocks, state_block, first_work,
+            p.batch, p.height, p.width, p.dim, p.states, p.channels_per_group, p.strips, blocks, state_block,
+            first_work,
             p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, int(state_block > 0), p.quads,
             *dout.stride(), *p.u.stride(), *p.delta.stride(), *p.z.stride(),
             *du.stride(), *p.A.stride(), *p.B.stride(), *p.C.stride(), *p.mask.stride(),
-            ROWS=tile.rows, QUAD=tile.backward_quad, CHANNELS=tile.backward_channels, STATES=tile.states, CHUNK=tile.chunk,
+            ROWS=tile.rows, QUAD=tile.backward_quad, CHANNELS=tile.backward_channels, STATES=tile.states,
+            CHUNK=tile.chunk,
             HAS_MASK=p.has_mask, num_warps=p.warps(tile.backward_lanes()), num_stages=1,
         )  # fmt: skip
 

@@ -42,7 +42,9 @@ def forward(
     y = torch.empty_like(out, dtype=torch.float32) if "y" in sizes else out
     work = allocate(u, {name: size for name, size in sizes.items() if name != "y"})
     if save:
-        work["saved"] = u.new_empty(saved_shape(p.batch, p.dim, p.groups, p.states, p.height, p.width), dtype=torch.float32)
+        work["saved"] = u.new_empty(
+            saved_shape(p.batch, p.dim, p.groups, p.states, p.height, p.width), dtype=torch.float32
+        )
         if lengths is not None:
             work["saved"].zero_()  # what lies beyond an item is never written, and saved tensors should be defined
         work["edges"], work["checkpoints"] = split_saved(p, work["saved"])

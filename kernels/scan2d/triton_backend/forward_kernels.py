@@ -1,8 +1,8 @@
 """Forward kernels: strips of rows on their own, what crosses them, and what that adds to the outputs.
 
 h of a strip is what it would be with nothing above it, plus what is left of the h above it: h = h₀ + q, where
-q = a·q fades down each column. So a first launch runs every strip from h = 0, all at once, and writes y₀ = Σ C·h₀ + D·u;
-a second walks down the columns, also all at once, with nothing to wait for but itself, adds Σ C·q and gates.
+q = a·q fades down each column. So a first launch runs every strip from h = 0, all at once, and writes
+y₀ = Σ C·h₀ + D·u; a second walks down the columns, also all at once, with nothing to wait for but itself, adds Σ C·q and gates.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-any-return, type-arg, valid-type"
@@ -41,8 +41,8 @@ def strip_kernel(
 ):  # fmt: skip
     """Walk along strips of rows, g in registers.
 
-    `CHAINED` false: a program does one strip, from h = 0 above it, and writes the h that leaves its bottom, y before the
-    gate, and (`sums`) ΣΔ over its rows. `CHAINED` true: a program does all strips of its channels in turn and
+    `CHAINED` false: a program does one strip, from h = 0 above it, and writes the h that leaves its bottom, y before
+    the gate, and (`sums`) ΣΔ over its rows. `CHAINED` true: a program does all strips of its channels in turn and
     hands h down through `edge_ptr`; with `final` it writes the outputs. With `save`, g at the left edge of every
     `CHUNK` columns is kept for the backward. The values of the next column are loaded before this one is computed.
     """
@@ -105,7 +105,12 @@ def strip_kernel(
                 h_above = tl.load(above, mask=edge_ok & (strip > 0), other=0.0)
             # Past the last column the pointers stay.
             more = tl.where(k + 1 < columns, 1, 0)
-            u_at, t_at, b_at, c_at = u_at + more * u_step, t_at + more * t_step, b_at + more * b_step, c_at + more * c_step
+            u_at, t_at, b_at, c_at = (
+                u_at + more * u_step,
+                t_at + more * t_step,
+                b_at + more * b_step,
+                c_at + more * c_step,
+            )
             next_raw, next_u = tl.load(t_at, mask=cell_ok, other=0.0), tl.load(u_at, mask=cell_ok, other=0.0)
             next_b, next_c = tl.load(b_at, mask=in_ok, other=0.0), tl.load(c_at, mask=in_ok, other=0.0)
 
@@ -116,7 +121,7 @@ def strip_kernel(
                 token = tl.where(present, token, 0.0)
                 b32 = tl.where(there[:, None, None], b32, 0.0)
                 c32 = tl.where(there[:, None, None], c32, 0.0)
-            if save != 0:
+            if save != 0:  # noqa: SIM102 - `and` would evaluate both
                 if (k % CHUNK == 0) & (k > 0):
                     checkpoint_at = aligned(checkpoint_ptr, checkpoint) + in_edge
                     store_rows(checkpoint_at, g, row_axis, edge_step, edge_ok, rows - strip * ROWS, ROWS)
@@ -140,7 +145,7 @@ def strip_kernel(
                 tl.store(out_ptr + in_y, y.to(out_ptr.dtype.element_ty), mask=cell_ok)
             else:
                 tl.store(y_ptr + in_y, y, mask=cell_ok)
-            if not CHAINED:
+            if not CHAINED:  # noqa: SIM102 - the outer is decided when compiling
                 if sums != 0:
                     sum_at = step_sum_ptr + ((item * (strips - 1) + strip) * width + k) * dim + channel
                     tl.store(sum_at, tl.sum(step, axis=0), mask=channel_ok & (strip < strips - 1))

@@ -67,7 +67,7 @@ TILE_16 = Tile()
 TILE_4 = Tile(states=4, forward_channels=32)
 SHIPPED_TILES = (TILE_16, TILE_4)
 
-# Twice as many programs of the main backward kernel as fit on a multiprocessor (four warps of up to 255 registers each).
+# Twice as many programs of the main backward kernel as fit on a multiprocessor (four warps).
 PROGRAMS_PER_MULTIPROCESSOR = 4
 # Programs in a chain do half the exponentials; worth it once they alone keep every scheduler busy with two warps.
 CHAINED_WARPS_PER_MULTIPROCESSOR = 8
