@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "layers: 2, drop_path: 0.1": {"layers": 2, "drop_path": 0.1},
 }
 
-RULES = ("adjacency", "distance", "clustered")
+RULES = ("adjacency", "distance")
 WIDTH = 32
 
 

@@ -10,9 +10,9 @@ from scipy.stats import t as student
 
 
 def interval(values: pd.Series) -> tuple[float, float]:
-    """Return mean and half width of the 95 % interval over seeds (Student); nan with one seed."""
+    """Return mean and half width of the 95 % interval over seeds (Student); nan with fewer than three seeds."""
     count = len(values)
-    half = student.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count) if count > 1 else float("nan")
+    half = student.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count) if count > 2 else float("nan")
     return float(values.mean()), float(half)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import pandas as pd
 import torch
 
@@ -53,8 +54,14 @@ def run_missing(
             ]
             for result in run(_judge, jobs):
                 _keep(result, path)
-    results = _read(path)
-    return results[results["system"].isin(systems) & results["rule"].isin(rules) & (results["seed"] < seeds)]
+    return _asked_for(_read(path), list(systems), rules, seeds)
+
+
+def _asked_for(results: pd.DataFrame, systems: list[str], rules: list[str], seeds: int) -> pd.DataFrame:
+    """Return the rows of these systems, rules and seeds, in this order."""
+    chosen = results[results["system"].isin(systems) & results["rule"].isin(rules) & (results["seed"] < seeds)]
+    places = [chosen["system"].map(systems.index), chosen["rule"].map(rules.index), chosen["seed"]]
+    return chosen.iloc[np.lexsort(places[::-1])]
 
 
 def _rates_if_missing(known: pd.DataFrame, system: str, rule: str, seed: int) -> list[float | None]:
