@@ -26,7 +26,8 @@ from scan2d.cpu.compiled import compiled, entry_point
 from scan2d.cpu.gates import apply_gate, to_steps
 from scan2d.cpu.staging import read_tile, write_tile
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import exp2, fma, load, load_splat, next_task, store
+from scan2d.cpu.vector import fma, load, load_splat, next_task, store
+from scan2d.cpu.vector_math import exp2
 
 
 class ForwardArrays(NamedTuple):
