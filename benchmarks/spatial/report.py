@@ -17,56 +17,65 @@ def interval(values: pd.Series) -> tuple[float, float]:
 
 
 def markdown_table(results: pd.DataFrame) -> str:
-    """Return a table of systems against rules: AUC ± half interval, and in brackets after shuffling coordinates."""
-    rules = list(dict.fromkeys(results["rule"]))
+    """Return a table of systems against rules: score ± half interval, and in brackets after shuffling coordinates."""
+    rules = _rules_of(results)
     lines = [
-        "| model | " + " | ".join(rules) + " | parameters | ms per bag | MB per bag |",
+        "| system | " + " | ".join(rules) + " | parameters | ms per step | MB per bag |",
         "|---|" + "---|" * len(rules) + "---:|---:|---:|",
     ]
-    for model in dict.fromkeys(results["model"]):
-        own = results[results["model"] == model]
-        cells = []
-        for rule in rules:
-            of_rule = own[own["rule"] == rule]
-            if of_rule.empty:
-                cells.append("—")
-                continue
-            mean, half = interval(of_rule["auc"])
-            spread = f" ± {half:.2f}" if np.isfinite(half) else ""
-            cells.append(f"{mean:.2f}{spread} ({of_rule['auc_shuffled'].mean():.2f})")
-        small = own[own["rule"] != "motif"]
-        usual = small if len(small) else own
+    for system, own in results.groupby("system", sort=False):
+        cells = [_cell(own[own["rule"] == rule]) for rule in rules]
         lines.append(
-            f"| {model} | " + " | ".join(cells) + f" | {int(own['parameters'].iloc[0]):,} "
-            f"| {usual['milliseconds'].median():.1f} | {usual['megabytes'].median():.1f} |"
+            f"| `{system}` | {' | '.join(cells)} | {int(own['parameters'].iloc[0]):,} "
+            f"| {own['milliseconds'].median():.1f} | {own['megabytes'].median():.1f} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def _rules_of(results: pd.DataFrame) -> list[str]:
+    """Return the rules in the table, the control first."""
+    return sorted(dict.fromkeys(results["rule"]), key=lambda rule: rule != "composition")
+
+
+def _cell(results: pd.DataFrame) -> str:
+    if results.empty:
+        return "—"
+    mean, half = interval(results["score"])
+    spread = f" ± {half:.2f}" if np.isfinite(half) else ""
+    return f"{mean:.2f}{spread} ({results['shuffled'].mean():.2f})"
+
+
 def plot(results: pd.DataFrame, path: Path) -> None:
-    """Draw a panel per rule: every system's AUC, filled, and with shuffled coordinates, hollow."""
+    """Draw a panel per rule: every system's score, filled, and with shuffled coordinates, hollow."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rules, models = list(dict.fromkeys(results["rule"])), list(dict.fromkeys(results["model"]))
+    rules, systems = _rules_of(results), list(dict.fromkeys(results["system"]))
+    # Without a salt of its own and a date, the same results make the same file.
+    plt.rcParams["svg.hashsalt"] = "spatial"
     figure, axes = plt.subplots(
-        1, len(rules), sharey=True, sharex=True, squeeze=False, figsize=(2.2 * len(rules) + 1.5, 0.28 * len(models) + 1)
+        1,
+        len(rules),
+        sharey=True,
+        sharex=True,
+        squeeze=False,
+        figsize=(2.2 * len(rules) + 1.5, 0.28 * len(systems) + 1),
     )
     for axis, rule in zip(axes[0], rules, strict=True):
         axis.axvline(0.5, color="0.8", linewidth=1)
-        for row, model in enumerate(models):
-            of_model = results[(results["rule"] == rule) & (results["model"] == model)]
-            if len(of_model):
-                mean, half = interval(of_model["auc"])
+        for row, system in enumerate(systems):
+            of_system = results[(results["rule"] == rule) & (results["system"] == system)]
+            if len(of_system):
+                mean, half = interval(of_system["score"])
                 axis.errorbar(mean, row, xerr=np.nan_to_num(half), fmt="o", color="C0", markersize=4)
-                axis.plot(of_model["auc_shuffled"].mean(), row, "o", mfc="none", color="C1", markersize=4)
+                axis.plot(of_system["shuffled"].mean(), row, "o", mfc="none", color="C1", markersize=4)
         axis.set_title(rule, fontsize=9)
         axis.set_xlim(0.3, 1.02)
-    axes[0][0].set_yticks(range(len(models)), models, fontsize=8)
+    axes[0][0].set_yticks(range(len(systems)), systems, fontsize=8)
     axes[0][0].invert_yaxis()
-    figure.supxlabel("AUC (blue), with coordinates shuffled (orange)", fontsize=9)
+    figure.supxlabel("AUC, or C-index for distance (filled); with coordinates shuffled (hollow)", fontsize=9)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

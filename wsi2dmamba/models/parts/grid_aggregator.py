@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ from wsi2dmamba.models.parts.blocks import DropPath, RMSNorm, drop_path_rates
 from wsi2dmamba.models.parts.lattice import Lattice2D, connected_pieces
 from wsi2dmamba.models.parts.pooling import AttentionHead, AttentionOptions
 from wsi2dmamba.models.parts.projection import Projection, ProjectionOptions
+from wsi2dmamba.models.parts.regions import MultiScaleHead, region_indices
 
 
 class GridOptions(ProjectionOptions, AttentionOptions):
@@ -44,6 +45,9 @@ class GridOptions(ProjectionOptions, AttentionOptions):
     mlp_ratio
         Hidden width of a feed-forward network after every mixer, per channel of the token; 0: none. The image
         backbones from which several of these systems come use 4.
+    regions
+        Sides of square regions, in cells, over which the attention pools besides the patches, e.g. [2, 4]; the
+        scales' pooled tokens are joined before the head.
     """
 
     layers: int = Field(1, ge=1, le=64)
@@ -53,11 +57,14 @@ class GridOptions(ProjectionOptions, AttentionOptions):
     grid_shape: tuple[int, int] | None = None
     pieces: Literal["together", "apart"] = "together"
     mlp_ratio: float = Field(0.0, ge=0.0, le=16.0)
+    regions: tuple[Annotated[int, Field(ge=2, le=64)], ...] = ()
 
     @model_validator(mode="after")
     def _check_pieces(self) -> GridOptions:
         if self.pieces == "apart" and (self.grid_shape is not None or self.pooling == "all"):
             raise ValueError("pieces: apart needs pooling: tissue and no grid_shape")
+        if self.regions and self.pooling == "all":
+            raise ValueError("regions needs pooling: tissue")
         return self
 
 
@@ -122,7 +129,9 @@ class GridAggregator(Aggregator):
             MixerBlock(options.dim, mixer, rate, options.mlp_ratio) for mixer, rate in zip(mixers, rates, strict=True)
         )
         self.norm = nn.LayerNorm(options.dim)
-        self.head = AttentionHead(options.dim, out_dim, options)
+        self.head: nn.Module = AttentionHead(options.dim, out_dim, options)
+        if options.regions:
+            self.head = MultiScaleHead(options.dim, out_dim, 1 + len(options.regions), options)
 
     @abstractmethod
     def make_mixer(self, index: int) -> nn.Module:
@@ -162,16 +171,24 @@ class GridAggregator(Aggregator):
         return lattice.gather(raster)
 
     def pool(self, tokens: Tensor) -> SlideOutput:
-        """Return the output of attention pooling over (N, dim) tokens."""
+        """Return the output of attention pooling over (N, dim) tokens, without regions."""
         output: SlideOutput = self.head(tokens)
         return output
 
     def forward(self, case: Bag | Sequence[Bag]) -> SlideOutput:
         """Return the output for one case: a bag, or the bags of all its slides."""
-        if self.options.pooling == "tissue":
-            return super().forward(case)
+        bags = [case] if isinstance(case, Bag) else list(case)
+        if self.options.pooling == "all":
+            return self._pool_all_cells(bags)
+        if not self.options.regions:
+            return super().forward(bags)
+        tokens = torch.cat([self.encode(bag) for bag in bags])
+        pooled: SlideOutput = self.head(tokens, [region_indices(bags, side) for side in self.options.regions])
+        return pooled
+
+    def _pool_all_cells(self, bags: Sequence[Bag]) -> SlideOutput:
         cells, patches, before = [], [], 0
-        for bag in [case] if isinstance(case, Bag) else case:
+        for bag in bags:
             raster, lattice = self.mix(bag)
             cells.append(raster.flatten(0, 2))
             patches.append(lattice.cells + before)
