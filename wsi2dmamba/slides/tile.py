@@ -61,7 +61,9 @@ def tile_slides(config: TileConfig) -> TileReport:
     config = config if config.dask is None else _with_absolute_paths(config)
     tasks = tile_tasks(config)
     rows = {task.slide_id: row for task in tasks if (row := done_before(task)) is not None}
-    remove_partials(make_folder(config.out / "tiles"))
+    make_folder(config.out / "tiles")
+    for folder in (config.out, *config.out.iterdir()):
+        remove_partials(folder)
     todo = [task for task in tasks if task.slide_id not in rows]
     try:
         with make_executor(config.dask, config.workers or default_workers()) as executor:

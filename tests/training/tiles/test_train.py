@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks.tiles import texture_predictions
 from tests.fabricate import tile_folder
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import ConfigError, ModelError
@@ -106,6 +108,15 @@ def test_an_interrupted_training_ends_as_if_undisturbed(tmp_path, monkeypatch):
     train_tiles(disturbed)
     for fold in ("fold-0", "fold-1"):
         assert contents(disturbed.out / fold) == contents(undisturbed.out / fold)
+
+
+def test_the_benchmark_judges_texture_on_the_same_divisions(trained):
+    run, _ = trained
+    own, baseline = pd.read_csv(run.out / "predictions.csv"), texture_predictions(run, 40)
+    columns = ["case_id", "tile", "fold", "split", "label"]
+    both = [table[columns].sort_values("tile", ignore_index=True) for table in (own, baseline)]
+    pd.testing.assert_frame_equal(*both, check_dtype=False)
+    assert np.allclose(baseline[["prob_across", "prob_down"]].sum(axis=1), 1)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
