@@ -19,7 +19,6 @@ from scan2d.cpu.layout import (
     in_blocks,
     item_sizes,
     new_like,
-    new_memory,
     out_of_blocks,
     states_first,
     visited,
@@ -52,7 +51,7 @@ def forward(
     zero = lengths is not None or mask is not None  # the kernel writes no other cells
     out = new_like(u, zero)
     shape = saved_shape(*_sizes(u, B)) if save else (0,)
-    saved = (new_memory(math.prod(shape), zero) if zero else working_memory(math.prod(shape))).view(shape)
+    saved = working_memory(math.prod(shape), zero=lengths is not None).view(shape)
     arrays, strides = zip(*(flat(t) for t in (u, delta, z, out)), strict=True)
     run_on_threads(
         forward_kernel,
@@ -97,8 +96,7 @@ def backward(
     arrays, strides = zip(*(flat(t) for t in (u, delta, dout, z, du, ddelta, dz)), strict=True)
     # partial sums: dB and dC per task of a group (their shape then follows `cells_first`), the small ones per item
     parts = ceil_div(problem.blocks_per_group, problem.blocks_per_task)
-    size = 2 * parts * B.numel()
-    d_projections = (new_memory(size, zero) if zero else working_memory(size)).view(2, parts, B.numel())
+    d_projections = working_memory(2 * parts * B.numel(), zero=lengths is not None).view(2, parts, B.numel())
     d_rates = torch.zeros(problem.batch, blocks.total, problem.states, LANES)
     d_skip, d_bias = torch.zeros(2, problem.batch, blocks.total, 1, LANES)
     run_on_threads(

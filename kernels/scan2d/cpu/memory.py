@@ -23,10 +23,12 @@ _lock = threading.RLock()  # re-entrant, because the collector may free a tensor
 _unused: list[npt.NDArray[np.float32]] = []  # least recently used first
 
 
-def working_memory(elements: int) -> Tensor:
-    """Return uninitialised float32 memory that is kept for another call once the tensor is gone."""
+def working_memory(elements: int, zero: bool = False) -> Tensor:
+    """Return float32 memory, filled with zeros if `zero`, that is kept for another call once the tensor is gone."""
     buffer = _take(elements)
     view = buffer[:elements]
+    if zero:
+        view.fill(0)
     # torch holds `view` as long as any tensor uses it
     weakref.finalize(view, _keep, buffer).atexit = False
     return torch.from_numpy(view)

@@ -103,6 +103,10 @@ def write_sums(problem, item, task, tile, visits, sums, total, total_at):
     step = -states if problem.flip_columns else states
     for row in range(tile.rows):
         first = total_at + projection_cell(problem, item, task.group, tile.i0 + row, tile.j0)
+        if visits.starts[row + 1] - visits.starts[row] < tile.columns:
+            for column in range(tile.columns):
+                for n in range(states):
+                    total[first + column * step + n] = 0.0
         for visit in range(visits.starts[row], visits.starts[row + 1]):
             cell = first + visits.columns[visit] * step
             for n in range(states):
