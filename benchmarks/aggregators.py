@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.machine import describe_machine
 from wsi2dmamba.models.base import Aggregator, Bag
-from wsi2dmamba.models.registry import build_model, model_names
+from wsi2dmamba.models.registry import build_model, model_class, model_names
 from wsi2dmamba.training.allocator import keep_freed_pages
 
 IN_DIM = 1024
@@ -36,22 +36,21 @@ def tissue_bag(side: int, share: float) -> Bag:
 
 def models_by_label(dim: int) -> dict[str, Aggregator]:
     """Return every model at one width; 2dmamba with each way of treating gaps."""
-    labels: dict[str, tuple[str, dict[str, object]]] = {name: (name, {}) for name in model_names() if name != "2dmamba"}
-    labels |= {f"2dmamba, gaps: {mode}": ("2dmamba", {"gaps": mode}) for mode in MODES}
     torch.manual_seed(0)
-    return {label: build_model(name, IN_DIM, 2, _at_width(name, options, dim)) for label, (name, options) in labels.items()}
+    models = {}
+    for name in model_names():
+        width = {"dim": dim} if "dim" in model_class(name).Options.model_fields else {}  # type: ignore[attr-defined]
+        if name == "2dmamba":
+            models |= {f"{name}, gaps: {mode}": build_model(name, IN_DIM, 2, {**width, "gaps": mode}) for mode in MODES}
+        else:
+            models[name] = build_model(name, IN_DIM, 2, width)
+    return models
 
 
-def _at_width(name: str, options: dict[str, object], dim: int) -> dict[str, object]:
-    from wsi2dmamba.models.registry import MODELS
-
-    return {"dim": dim, **options} if "dim" in MODELS[name].Options.model_fields else options
-
-
-def seconds_of(call: Callable[[], object]) -> float:
+def timed(call: Callable[[Aggregator], None], model: Aggregator) -> float:
     """Return the wall-clock seconds of a call."""
     started = time.perf_counter()
-    call()
+    call(model)
     return time.perf_counter() - started
 
 
@@ -75,12 +74,12 @@ def main() -> None:
     def training(model: Aggregator) -> None:
         model(bag).logits.sum().backward()
 
-    rounds = [
-        {label: [seconds_of(lambda: call(model)) for call in (forward, training)] for label, model in models.items()}  # noqa: B023
-        for _ in range(asked.rounds + 1)
-    ][1:]
+    rounds = []
+    for _ in range(asked.rounds + 1):
+        rounds.append({label: (timed(forward, model), timed(training, model)) for label, model in models.items()})
+    del rounds[0]  # compilation, first touch of memory
     print(describe_machine() + "\n")
-    print(f"{asked.side} × {asked.side} grid, {len(bag)} patches × {IN_DIM}, width {asked.dim}, {asked.threads} threads\n")
+    print(f"{asked.side} × {asked.side} grid, {len(bag)} patches, width {asked.dim}, threads {asked.threads}\n")
     print(f"| model | forward ms | / {YARDSTICK} | forward and backward ms | / {YARDSTICK} |\n|---|---|---|---|---|")
     for label in models:
         row = []
