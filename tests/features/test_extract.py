@@ -18,11 +18,14 @@ from tests.fabricate import corrupt_jpeg_tile, svs
 from tests.features.tiled import tiled_slides, tiles_of
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import InputError
+from wsi2dmamba.features.chunks import CHUNK_PATCHES, reading_order
 from wsi2dmamba.features.config import ExtractConfig
 from wsi2dmamba.features.encoders import load_encoder
 from wsi2dmamba.features.extract import extract_slides
 from wsi2dmamba.features.store import read_features
 from wsi2dmamba.slides.locks import held
+from wsi2dmamba.slides.patches import read_patches
+from wsi2dmamba.slides.reader import open_slide
 from wsi2dmamba.slides.tilefile import read_tile_file, write_tile_file
 
 
@@ -51,6 +54,22 @@ def test_features_are_the_encoder_of_the_patches_in_the_order_of_the_tile_file(t
     features = read_features(tmp_path / "out" / "texture" / "a.h5").features[:5]
     expected = load_encoder("texture").encode(torch.from_numpy(np.stack(pixels)))
     np.testing.assert_allclose(features, expected.numpy(), atol=0.05)
+
+
+def test_features_stand_in_the_order_of_the_tile_file_though_patches_are_read_in_blocks(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a"], size=(2560, 1280))
+    have = read_tile_file(tiles / "tiles" / "a.h5")
+    order = reading_order(have.grid)
+    assert (np.sort(order) == np.arange(len(have))).all() and (order != np.arange(len(have))).any()
+    first = have.grid[order[:CHUNK_PATCHES]]
+    assert (first.max(axis=0) - first.min(axis=0) == 15).all()
+    extract_slides(config(tiles, tmp_path / "out"))
+    file = read_features(tmp_path / "out" / "texture" / "a.h5")
+    with open_slide(tmp_path / "slides" / "a.svs") as reader:
+        patches, _ = read_patches(reader, have.geometry, have.coords)
+    expected = load_encoder("texture").encode(torch.from_numpy(patches)).numpy()
+    np.testing.assert_array_equal(file.tiles.coords, have.coords)
+    np.testing.assert_allclose(file.features, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_reading_processes_give_the_same_bytes_as_one_process(tmp_path: Path) -> None:
