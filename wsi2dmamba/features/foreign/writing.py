@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsi2dmamba import __version__
 from wsi2dmamba.core.errors import StoreError
-from wsi2dmamba.core.files import atomic_path
+from wsi2dmamba.core.hdf5 import new_hdf5
 from wsi2dmamba.features.foreign.formats import Attributes
 from wsi2dmamba.features.foreign.source import OURS_GROUP, Source
 from wsi2dmamba.slides.tilefile import TileFile, trident_attributes, write_tile_datasets
@@ -40,7 +40,7 @@ def write_foreign(
     StoreError
         If the format needs a resolution that is not known.
     """
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+    with new_hdf5(path) as file:
         if source is not None and source.format == kind:
             _restore(file, features, source)
             return
