@@ -187,7 +187,13 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     every = config.checkpoint_seconds if config.devices == 1 else None
     resume = ResumePoint(last, loader, config.accumulate, every)
     trainer = make_trainer(config, task.folder, task.config.name, [epochs, resume], task.gpu)
-    trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    try:
+        trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    except SystemExit:
+        # Lightning turns Ctrl-C into exit(1); the command has its own way to end.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     close_logger(trainer.logger)
     trained = TrainedModel(
         module.model.cpu(),
