@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsi2dmamba.cohort.cases import Case, Cohort
 from wsi2dmamba.cohort.folds import Fold
-from wsi2dmamba.cohort.table import Case, Cohort
 from wsi2dmamba.config import RunConfig
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials
 from wsi2dmamba.training.preflight import FeatureDescription
@@ -154,6 +154,7 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     from wsi2dmamba.training.loader import SampleLoader, balancing_weights
     from wsi2dmamba.training.module import SlideModule, fold_seed
     from wsi2dmamba.training.tasks import make_task
+    from wsi2dmamba.training.tracking import close_logger
     from wsi2dmamba.training.trainer import make_trainer
 
     config = task.config.train
@@ -188,7 +189,14 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     every = config.checkpoint_seconds if config.devices == 1 else None
     resume = ResumePoint(last, loader, config.accumulate, every)
     trainer = make_trainer(config, task.folder, task.config.name, [epochs, resume], task.gpu)
-    trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    try:
+        trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    except SystemExit:
+        # Lightning turns Ctrl-C into exit(1); the command has its own way to end.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    close_logger(trainer.logger)
     trained = TrainedModel(
         module.model.cpu(),
         learnt,
