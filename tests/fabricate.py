@@ -187,3 +187,24 @@ def truncate(path: Path, fraction: float = 0.5) -> Path:
     with path.open("r+b") as file:
         file.truncate(int(path.stat().st_size * fraction))
     return path
+
+
+def tile_folder(folder: Path, *, patients: int = 6, per_patient: int = 4, px: int = 40, seed: int = 0) -> Path:
+    """Write images of two classes as ``CLASS/PATIENT/n.png`` in `folder`: stripes along rows, and along columns.
+
+    Every patient has images of both classes and a tint of its own, which says nothing about the class.
+    """
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    for patient in range(patients):
+        tint = rng.uniform(0.8, 1.0, 3)
+        for label in ("across", "down"):
+            place = folder / label / f"p{patient}"
+            place.mkdir(parents=True)
+            for number in range(per_patient):
+                wave = np.sin(2 * np.pi * np.arange(px) / 8 + rng.uniform(0, 6))
+                stripes = np.broadcast_to(wave[:, None] if label == "across" else wave[None, :], (px, px))
+                image = (128 + 60 * stripes[..., None] + rng.normal(0, 10, (px, px, 3))) * tint
+                cv2.imwrite(str(place / f"{number}.png"), image.clip(0, 255).astype(np.uint8))
+    return folder

@@ -123,7 +123,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     values = _read_yaml(path)
     for override in overrides:
-        _apply(values, override)
+        apply_override(values, override)
     config = parse_config(values, str(path))
     # Only now is torch imported: the model's own options are defined beside the model.
     from wsi2dmamba.models.registry import parse_options
@@ -182,7 +182,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Put one ``section.key=value`` of the command line into the nested `values`.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of that form.
+    """
     import yaml
 
     key, separator, text = override.partition("=")

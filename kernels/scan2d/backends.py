@@ -169,7 +169,12 @@ def available_backends(device: str | torch.device = "cpu") -> dict[str, str | No
 
 
 def load_backend(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) -> BackendModule:
-    """Return the module that computes for this backend name, device and element types.
+    """Return the module of the backend that `choose_backend` names; parameters and errors as there."""
+    return _load_named(choose_backend(name, device_type, dtypes))
+
+
+def choose_backend(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) -> str:
+    """Return the name of the backend that computes for this name, device and element types.
 
     `auto` takes `cpu` for CPU tensors and `triton` for GPU tensors, and `reference` for float64 or
     where those two cannot run; the choice is logged once (as a warning when a faster one is missing).
@@ -185,7 +190,7 @@ def load_backend(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) -
 
     Returns
     -------
-    BackendModule
+    str
 
     Raises
     ------
@@ -196,11 +201,17 @@ def load_backend(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) -
     """
     if name == "auto":
         name = _choose(device_type, torch.float64 in dtypes)
-    return _load_named(name, device_type, dtypes)
+    _check_named(name, device_type, dtypes)
+    return name
+
+
+@functools.lru_cache(maxsize=8)
+def _load_named(name: str) -> BackendModule:
+    return _REGISTRY[name].load()
 
 
 @functools.lru_cache(maxsize=256)
-def _load_named(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) -> BackendModule:
+def _check_named(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) -> None:
     if name not in _REGISTRY:
         raise InvalidArgumentError(f"unknown backend '{name}'; choose one of {', '.join(BACKEND_NAMES)}")
     backend = _REGISTRY[name]
@@ -214,21 +225,20 @@ def _load_named(name: str, device_type: str, dtypes: tuple[torch.dtype, ...]) ->
                 f"backend '{name}' takes {fits}, not {str(dtype).removeprefix('torch.')}; "
                 "float64 needs backend='reference'"
             )
-    return backend.load()
 
 
 @functools.lru_cache(maxsize=64)
 def _choose(device_type: str, has_float64: bool) -> str:
     fastest = _FASTEST_BY_DEVICE.get(device_type, "reference")
     if has_float64:
-        logger.info("selective scan on '%s' in float64: backend 'reference'", device_type)
+        logger.info("scan on '%s' in float64: backend 'reference'", device_type)
         return "reference"
     reason = _REGISTRY[fastest].why_not(device_type)
     if reason is None:
-        logger.info("selective scan on '%s': backend '%s'", device_type, fastest)
+        logger.info("scan on '%s': backend '%s'", device_type, fastest)
         return fastest
     logger.warning(
-        "selective scan on '%s': backend 'reference', which is slow, because '%s' cannot run: %s",
+        "scan on '%s': backend 'reference', which is slow, because '%s' cannot run: %s",
         device_type,
         fastest,
         reason,

@@ -48,7 +48,7 @@ def _check_lengths(lengths: Tensor | None, u: Tensor) -> None:
             )
 
 
-def _in_form_of(result: Tensor | None, like: Tensor | None, fallback: Tensor) -> Tensor:
+def in_form_of(result: Tensor | None, like: Tensor | None, fallback: Tensor) -> Tensor:
     """Give `result` the dtype and strides of `torch.empty_like(like)`; an empty tensor if there is none.
 
     The fake kernels promise exactly that form, and an operator cannot return None.
@@ -83,7 +83,7 @@ def _selective_scan(
     _check_lengths(lengths, u)
     module = _backend_for(backend, u, delta, A, B, C, D, z, delta_bias)
     out, saved = module.forward(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start, lengths, mask, save)
-    return _in_form_of(out, u, u), saved
+    return in_form_of(out, u, u), saved
 
 
 @torch.library.register_fake("scan2d::selective_scan")
@@ -130,7 +130,7 @@ def _selective_scan_backward(
     inputs = (u, delta, A, B, C, D, z, delta_bias)
     module = _backend_for(backend, *inputs)
     gradients = module.backward(dout, *inputs, saved, delta_softplus, start, lengths, mask)
-    return tuple(_in_form_of(grad, x, u) for grad, x in zip(gradients, inputs, strict=True))
+    return tuple(in_form_of(grad, x, u) for grad, x in zip(gradients, inputs, strict=True))
 
 
 @torch.library.register_fake("scan2d::selective_scan_backward")

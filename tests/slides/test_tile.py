@@ -95,10 +95,13 @@ def test_rerun_does_only_what_is_missing(tmp_path: Path) -> None:
     tiled(out, tmp_path / "in")
     first = {path.name: path.read_bytes() for path in (out / "tiles").iterdir()}
     (out / "tiles" / "b.h5").unlink()
-    (out / "tiles" / ".b.partial-12.h5").write_bytes(b"killed")
+    for folder in ("tiles", "records"):
+        (out / folder / ".b.partial-12.h5").write_bytes(b"killed")
+        os.utime(out / folder / ".b.partial-12.h5", (0, 0))
     report = tiled(out, tmp_path / "in")
     assert [row.skipped for row in report.rows] == [True, False, True]
     assert {path.name: path.read_bytes() for path in (out / "tiles").iterdir()} == first
+    assert not list(out.rglob("*.partial-*"))
 
 
 def test_changed_settings_are_refused_unless_overwritten(tmp_path: Path) -> None:

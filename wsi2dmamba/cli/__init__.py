@@ -13,7 +13,7 @@ from wsi2dmamba.core.errors import WSI2DMambaError
 
 _ORDER = (
     *("demo", "tile", "extract", "init", "splits", "train", "eval", "compare", "predict", "heatmap", "run"),
-    *("convert", "verify", "inspect", "encoders", "models"),
+    *("train-tiles", "convert", "verify", "inspect", "encoders", "models"),
 )
 
 
@@ -80,5 +80,6 @@ from wsi2dmamba.cli import (  # noqa: E402, F401  (each registers its commands)
     models,
     pipeline,
     slides,
+    tiles,
     training,
 )

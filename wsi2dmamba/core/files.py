@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import socket
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from wsi2dmamba.core.errors import InputError
 
 PARTIAL_MARK = ".partial-"
+
+# A file being written carries its owner: machine, process, and a number of its own.
+_OWNER = re.compile(re.escape(PARTIAL_MARK) + r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
+# The owner on another machine cannot be asked; nobody writes one file for so long.
+_ABANDONED_AFTER_S = 3600.0
 
 
 @contextmanager
@@ -40,7 +49,9 @@ def atomic_path(final: Path) -> Iterator[Path]:
     left over from a killed process carries `.partial-` and is never read.
     """
     make_folder(final.parent)
-    partial = final.with_name(f".{final.stem[:80]}{PARTIAL_MARK}{secrets.token_hex(4)}{final.suffix}")
+    # Names may have 255 bytes, a letter up to four.
+    owner = f"{_this_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    partial = final.with_name(f".{final.stem[:40]}{PARTIAL_MARK}{owner}{final.suffix}")
     try:
         yield partial
         _flush_to_disk(partial)
@@ -78,9 +89,33 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Delete what killed processes left half-written in `folder`."""
+    """Delete what killed processes left half-written in `folder`; what live ones are writing stays."""
     for leftover in folder.glob(f".*{PARTIAL_MARK}*"):
-        leftover.unlink(missing_ok=True)
+        with suppress(OSError):  # its owner may have finished it just now
+            if _is_abandoned(leftover):
+                leftover.unlink()
+
+
+def _is_abandoned(partial: Path) -> bool:
+    owner = _OWNER.search(partial.name)
+    if owner is not None and owner[1] == _this_host():
+        return not process_lives(int(owner[2]))
+    return time.time() - partial.stat().st_mtime > _ABANDONED_AFTER_S
+
+
+def process_lives(pid: int) -> bool:
+    """Tell whether a process of this machine has that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _this_host() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -27,9 +27,24 @@ def spawn_pool(
         Called once in each process.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(initializer, arguments)
-    )
+    return _Pool(workers, mp_context=context, initializer=_start_worker, initargs=(initializer, arguments))
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes never hear Ctrl-C, not even while they start.
+
+    A terminal sends it to all of them; one that still imports its modules would answer with a traceback.
+    """
+
+    def submit(self, *arguments: Any, **keywords: Any) -> Any:
+        """Submit a task. Processes are started here, and inherit what is blocked."""
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().submit(*arguments, **keywords)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*arguments, **keywords)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kill_pool(pool: ProcessPoolExecutor) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from wsi2dmamba.core.files import make_folder
+from wsi2dmamba.core.files import make_folder, process_lives
 
 log = logging.getLogger(__name__)
 
@@ -127,15 +127,5 @@ def _size(parts: list[Path]) -> int:
 def _remove_abandoned(folder: Path) -> None:
     for leftover in folder.glob(f"{_FOLDER}-*"):
         owner = re.match(rf"{_FOLDER}-(\d+)-", leftover.name)
-        if owner and not _alive(int(owner.group(1))):
+        if owner and not process_lives(int(owner.group(1))):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -79,6 +82,8 @@ class DeviceEncoder:
         self._encode = torch.compile(encoder.encode) if compiled else encoder.encode
         self.device = device
         self._dtype = _DTYPES[precision]
+        # Reading processes apply a cheap encoder on one thread each; sums over several threads differ in the last bit.
+        self._threads = _one_thread if encoder.cheap and device.type == "cpu" else nullcontext
         self._batch_size = batch_size
         self._staging: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
@@ -98,7 +103,10 @@ class DeviceEncoder:
         try:
             for start in range(0, len(patches), self._batch_size):
                 batch = self._on_device(patches[start : start + self._batch_size])
-                with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+                with (
+                    self._threads(),
+                    torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32),
+                ):
                     parts.append(self._encode(batch))
         except torch.OutOfMemoryError as error:
             advice = f"give a --batch-size below {self._batch_size}"
@@ -123,3 +131,13 @@ class DeviceEncoder:
             batch = buffer.to(self.device, non_blocking=True)
             self._copied[self._turn].record()
         return batch
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

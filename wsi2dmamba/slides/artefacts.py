@@ -1,7 +1,8 @@
 """What looks like tissue and is none: ink, black borders, haze. As far as colour, size and sharpness tell.
 
 Eosin and haematoxylin both absorb green most, so on an H&E slide red is never below green; DAB browns keep to the
-same order. Ink does not: green and blue pens invert it, red pens are purer than any eosin.
+same order. Ink does not: green and blue pens invert it, red pens are purer than any eosin. Over tissue ink and stain
+multiply, and a blue pen no longer inverts red and green; but it leaves less red than crowded nuclei do.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi2dmamba.slides.masks import Mask, channel_range, drop_small, grown, opened
+from wsi2dmamba.slides.masks import Mask, channel_range, closed, drop_small, grown, opened
 
 Picture = NDArray[np.uint8]
 
@@ -18,6 +19,7 @@ _BLACK_MOST = 55
 _BLACK_CHROMA = 35
 _BLACK_LEAST_UM2 = 20_000.0
 _PEN_LEAST_UM2 = 20_000.0
+_PEN_GAP_UM = 4.0
 _PEN_THIN_UM = 8.0
 _PEN_EDGE_UM = 60.0
 _HAZE_WINDOW_UM = 60.0
@@ -38,8 +40,10 @@ def find_pen(balanced: Picture, mpp: float) -> Mask:
     chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     green_ink = (green - red > 24) & (chroma > 40) & (green >= blue - 25)
     blue_ink = (green - red > 12) & (blue - red > 70)
+    blue_ink |= (green - red > -16) & (blue - red > 72) & (red < 95)
     red_ink = (red > 130) & (red - green > 120) & (red - blue > 95) & (np.abs(green - blue) < 60)
-    ink = opened(green_ink | blue_ink | red_ink, _PEN_THIN_UM / mpp)
+    ink = closed(green_ink | blue_ink | red_ink, _PEN_GAP_UM / mpp)
+    ink = opened(ink, _PEN_THIN_UM / mpp)
     ink = drop_small(ink, _PEN_LEAST_UM2 / mpp**2)
     return grown(ink, _PEN_EDGE_UM / mpp) if ink.any() else ink
 

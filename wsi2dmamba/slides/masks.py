@@ -27,6 +27,11 @@ def opened(mask: Mask, radius_px: float) -> Mask:
     return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(radius_px)).astype(bool)
 
 
+def closed(mask: Mask, radius_px: float) -> Mask:
+    """Return the mask with gaps thinner than twice the radius closed."""
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disk(radius_px)).astype(bool)
+
+
 def grown(mask: Mask, radius_px: float) -> Mask:
     """Return the mask widened by the radius."""
     if radius_px > _LARGE_RADIUS_PX:

@@ -61,7 +61,9 @@ def tile_slides(config: TileConfig) -> TileReport:
     config = config if config.dask is None else _with_absolute_paths(config)
     tasks = tile_tasks(config)
     rows = {task.slide_id: row for task in tasks if (row := done_before(task)) is not None}
-    remove_partials(make_folder(config.out / "tiles"))
+    make_folder(config.out / "tiles")
+    for folder in (config.out, *config.out.iterdir()):
+        remove_partials(folder)
     todo = [task for task in tasks if task.slide_id not in rows]
     try:
         with make_executor(config.dask, config.workers or default_workers()) as executor:
@@ -146,7 +148,8 @@ def write_results(config: TileConfig, tasks: Sequence[TileTask], rows: tuple[Sli
         parameters = config.model_dump(mode="json")
         write_manifest(config.out / "manifest.json", "tile", parameters, {"slides": statuses(rows)})
     except OSError as error:
-        raise InputError(f"cannot write the summary to {config.out}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise InputError(f"cannot write the summary to {config.out}: {reason}; make room and run again") from error
 
 
 def statuses(rows: Sequence[SlideRow]) -> dict[str, int]:

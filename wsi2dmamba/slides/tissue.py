@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.slides.artefacts import find_black, find_haze, find_pen
-from wsi2dmamba.slides.config import TissueConfig
-from wsi2dmamba.slides.masks import channel_range, disk, drop_small, fill_holes, opened
+from wsi2dmamba.slides.config import TISSUE_PRESETS, TissueConfig
+from wsi2dmamba.slides.masks import channel_range, closed, drop_small, fill_holes, opened
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -39,6 +39,9 @@ _SMOOTH_UM = 12.0
 _ENTROPY_WINDOW_UM = 60.0
 _CLOSE_UM = 12.0
 _OPEN_UM = 4.0
+
+# Share of the tissue that may be dropped as too small without a word.
+_MANY_CRUMBS = 0.2
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def find_tissue(pixels: Picture, mpp: float, downsample: float, config: TissueCo
         excluded |= haze
         warnings += _artefact_warnings(pen, haze, raw)
     mask = _clean(raw & ~excluded, mpp, config)
+    warnings += _crumb_warnings(raw & ~excluded, mask, mpp, config)
     return Tissue(mask, excluded & ~mask, downsample, mpp, warnings=tuple(warnings))
 
 
@@ -190,6 +194,17 @@ def _artefact_warnings(pen: Mask, haze: Mask, raw: Mask) -> list[str]:
     return warnings
 
 
+def _crumb_warnings(raw: Mask, kept: Mask, mpp: float, config: TissueConfig) -> list[str]:
+    """Say when much of a slide is pieces that the size filter drops and the preset for biopsies would keep."""
+    least_um2 = TISSUE_PRESETS["biopsy"]["min_area_um2"]
+    crumbs = drop_small(_joined(raw, mpp), least_um2 / mpp**2) & ~kept
+    dropped, total = np.count_nonzero(crumbs), np.count_nonzero(crumbs | kept)
+    if config.min_area_um2 <= least_um2 or dropped <= _MANY_CRUMBS * total:
+        return []
+    share = f"{dropped / total:.0%} of the tissue is"
+    return [f"{share} pieces under {config.min_area_um2:,.0f} µm² and left out; --preset biopsy keeps them"]
+
+
 def _glowing(pixels: Picture, mpp: float) -> Mask:
     glow = _smooth(channel_range(pixels)[1], mpp)
     dark = glow[glow <= _DARK_MOST]
@@ -222,6 +237,10 @@ def _over(values: Picture, bounds: tuple[float, float]) -> Mask:
 
 
 def _clean(mask: Mask, mpp: float, config: TissueConfig) -> Mask:
-    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disk(_CLOSE_UM / mpp)).astype(bool)
-    cleaned = drop_small(opened(closed, _OPEN_UM / mpp), config.min_area_um2 / mpp**2)
+    cleaned = drop_small(_joined(mask, mpp), config.min_area_um2 / mpp**2)
     return fill_holes(cleaned, config.max_hole_um2 / mpp**2)
+
+
+def _joined(mask: Mask, mpp: float) -> Mask:
+    """Return the mask with the gaps between its cells closed and single threads gone."""
+    return opened(closed(mask, _CLOSE_UM / mpp), _OPEN_UM / mpp)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,8 @@ from torch import Tensor
 from wsi2dmamba.core.errors import CheckpointError, TrainingError
 from wsi2dmamba.core.files import atomic_path
 from wsi2dmamba.training.config import TrainConfig
-from wsi2dmamba.training.data import BagStore, Sample
-from wsi2dmamba.training.inference import logits_of
-from wsi2dmamba.training.loader import SampleLoader
-from wsi2dmamba.training.module import SlideModule
+from wsi2dmamba.training.loader import EpochLoader
+from wsi2dmamba.training.module import ScheduledModule
 from wsi2dmamba.training.watch import tell_progress
 
 
@@ -35,8 +33,8 @@ class EpochEnd(L.Callback):
     ----------
     loader
         The training batches; its `position` is set when a training goes on.
-    validation, store
-        Samples that choose the model, and their bags.
+    judge
+        Gives the validation loss of a module whose model holds the weights to judge.
     config
         `choose`, `patience` and `ema`.
     folder
@@ -54,15 +52,13 @@ class EpochEnd(L.Callback):
 
     def __init__(
         self,
-        loader: SampleLoader,
-        validation: Sequence[Sample],
-        store: BagStore,
+        loader: EpochLoader[Any],
+        judge: Callable[[ScheduledModule], float],
         config: TrainConfig,
         folder: Path,
     ) -> None:
         self.loader = loader
-        self.validation = validation
-        self.store = store
+        self.judge = judge
         self.config = config
         self.folder = folder
         self.history: list[dict[str, float]] = []
@@ -96,13 +92,13 @@ class EpochEnd(L.Callback):
         self._losses = [torch.tensor(loss) for loss in state_dict["losses"]]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, SlideModule)
+        assert isinstance(pl_module, ScheduledModule)
         pl_module.position = self.loader.position
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, SlideModule)
+        assert isinstance(pl_module, ScheduledModule)
         # Lightning hands out the loss divided by the number of accumulated batches.
         self._losses.append(outputs["loss"].detach() * self.config.accumulate)
         self.loader.position += 1
@@ -112,7 +108,7 @@ class EpochEnd(L.Callback):
         if self.loader.position % self.loader.batches_per_epoch == 0:
             self._end_epoch(trainer, pl_module)
 
-    def _average(self, module: SlideModule, decay: float) -> None:
+    def _average(self, module: ScheduledModule, decay: float) -> None:
         with torch.no_grad():
             for name, value in module.model.state_dict().items():
                 if name not in self.averaged or not value.is_floating_point():
@@ -120,7 +116,7 @@ class EpochEnd(L.Callback):
                 else:
                     self.averaged[name] = self.averaged[name].to(value.device).lerp_(value, 1 - decay)
 
-    def _end_epoch(self, trainer: L.Trainer, module: SlideModule) -> None:
+    def _end_epoch(self, trainer: L.Trainer, module: ScheduledModule) -> None:
         epoch = self.loader.position // self.loader.batches_per_epoch
         train_loss = float(torch.stack([loss.float().cpu() for loss in self._losses]).double().mean())
         self._losses = []
@@ -146,19 +142,15 @@ class EpochEnd(L.Callback):
         if self.finished:
             trainer.should_stop = True
 
-    def _validate(self, module: SlideModule) -> float:
+    def _validate(self, module: ScheduledModule) -> float:
         if not self.averaged:
-            return self._validation_loss(module)
+            return self.judge(module)
         current = {name: value.detach().clone() for name, value in module.model.state_dict().items()}
         module.model.load_state_dict(self.averaged)
         try:
-            return self._validation_loss(module)
+            return self.judge(module)
         finally:
             module.model.load_state_dict(current)
-
-    def _validation_loss(self, module: SlideModule) -> float:
-        logits = logits_of(module.model, self.validation, self.store)
-        return float(module.task.loss(logits, [sample.case for sample in self.validation]))
 
 
 class ResumePoint(L.Callback):
@@ -176,7 +168,7 @@ class ResumePoint(L.Callback):
         Least time between two checkpoints; None = at the end of every epoch.
     """
 
-    def __init__(self, path: Path, loader: SampleLoader, accumulate: int, every_seconds: float | None) -> None:
+    def __init__(self, path: Path, loader: EpochLoader[Any], accumulate: int, every_seconds: float | None) -> None:
         self.path = path
         self.loader = loader
         self.accumulate = accumulate

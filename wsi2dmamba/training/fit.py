@@ -10,19 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsi2dmamba.cohort.cases import Case, Cohort
 from wsi2dmamba.cohort.folds import Fold
-from wsi2dmamba.cohort.table import Case, Cohort
 from wsi2dmamba.config import RunConfig
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials
 from wsi2dmamba.training.preflight import FeatureDescription
 from wsi2dmamba.training.watch import PROGRESS
 
 if TYPE_CHECKING:
-    import lightning.pytorch as L
-
     from wsi2dmamba.training.callbacks import EpochEnd
     from wsi2dmamba.training.checkpoint import TrainedModel
-    from wsi2dmamba.training.data import BagStore
+    from wsi2dmamba.training.data import BagStore, Sample
+    from wsi2dmamba.training.module import ScheduledModule
 
 PREDICTIONS = "predictions.csv"
 HISTORY = "history.csv"
@@ -107,10 +106,12 @@ def fit_fold(task: FoldTask) -> FoldResult:
     """
     started = time.monotonic()
     if task.threads is not None:
-        _limit_threads(task.threads)
+        limit_threads(task.threads)
+    from wsi2dmamba.training.allocator import keep_freed_pages
     from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.quiet import quiet_lightning
 
+    keep_freed_pages()
     remove_partials(make_folder(task.folder))
     store = BagStore(task.paths, task.config.features)
     cases = task.cohort.by_id()
@@ -133,7 +134,8 @@ def leads_devices(devices: int) -> bool:
     return devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
+    """Let torch and numba use so many threads in this process."""
     # Numba reads its limit when it is first imported; a worker process has not done so yet.
     if "numba" not in sys.modules:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
@@ -152,6 +154,8 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     from wsi2dmamba.training.loader import SampleLoader, balancing_weights
     from wsi2dmamba.training.module import SlideModule, fold_seed
     from wsi2dmamba.training.tasks import make_task
+    from wsi2dmamba.training.tracking import close_logger
+    from wsi2dmamba.training.trainer import make_trainer
 
     config = task.config.train
     training = [cases[case_id] for case_id in task.fold.train]
@@ -179,13 +183,20 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
         seed=seed,
     )
     validation = samples_of([cases[case_id] for case_id in task.fold.validation], config.several_slides)
-    epochs = EpochEnd(loader, validation, store, config, task.folder)
+    epochs = EpochEnd(loader, lambda module: _validation_loss(module, validation, store), config, task.folder)
     last = task.folder / LAST
     # Clocks of several processes differ; they agree on a checkpoint at the end of every epoch.
     every = config.checkpoint_seconds if config.devices == 1 else None
     resume = ResumePoint(last, loader, config.accumulate, every)
-    trainer = _trainer(task, [epochs, resume])
-    trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    trainer = make_trainer(config, task.folder, task.config.name, [epochs, resume], task.gpu)
+    try:
+        trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    except SystemExit:
+        # Lightning turns Ctrl-C into exit(1); the command has its own way to end.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    close_logger(trainer.logger)
     trained = TrainedModel(
         module.model.cpu(),
         learnt,
@@ -199,32 +210,13 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     return trained, epochs, leads_devices(config.devices)
 
 
-def _trainer(task: FoldTask, callbacks: Sequence[L.Callback]) -> L.Trainer:
-    import lightning.pytorch as L
+def _validation_loss(module: ScheduledModule, validation: Sequence[Sample], store: BagStore) -> float:
+    from wsi2dmamba.training.inference import logits_of
+    from wsi2dmamba.training.module import SlideModule
 
-    from wsi2dmamba.training.callbacks import SafeCheckpoints
-    from wsi2dmamba.training.tracking import make_logger
-
-    config = task.config.train
-    return L.Trainer(
-        max_epochs=1,  # one long epoch; see callbacks.py
-        accelerator=config.accelerator,
-        devices=config.devices if task.gpu is None else [task.gpu],
-        strategy="ddp" if config.devices > 1 else "auto",
-        precision={"32": "32-true"}.get(config.precision, config.precision),  # type: ignore[arg-type]
-        accumulate_grad_batches=config.accumulate,
-        gradient_clip_val=config.clip_norm,
-        logger=make_logger(config.track, task.folder, task.config.name),
-        callbacks=list(callbacks),
-        plugins=[SafeCheckpoints()],
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=str(task.folder),
-    )
+    assert isinstance(module, SlideModule)
+    logits = logits_of(module.model, validation, store)
+    return float(module.task.loss(logits, [sample.case for sample in validation]))
 
 
 def _calibrate(task: FoldTask, trained: TrainedModel, cases: dict[str, Case], store: BagStore) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsi2dmamba.models.base import Aggregator
 from wsi2dmamba.training.augment import augment
@@ -16,15 +16,15 @@ from wsi2dmamba.training.loader import Batch
 from wsi2dmamba.training.tasks.base import Task
 
 
-class SlideModule(L.LightningModule):
-    """An aggregator, its task and how it is learnt.
+class ScheduledModule(L.LightningModule):
+    """A network, AdamW, and a learning rate that warms up and falls on a cosine.
 
     Parameters
     ----------
-    model, task
-        What is learnt, and from which loss.
+    model
+        What is learnt.
     config
-        Learning rate and schedule, augmentation.
+        Learning rate, decay and schedule.
     total_batches, batches_per_epoch
         Batches of the whole training and of one epoch: they fix the schedule.
     seed
@@ -32,36 +32,19 @@ class SlideModule(L.LightningModule):
     """
 
     def __init__(
-        self,
-        model: Aggregator,
-        task: Task,
-        config: TrainConfig,
-        *,
-        total_batches: int,
-        batches_per_epoch: int,
-        seed: int,
+        self, model: nn.Module, config: TrainConfig, *, total_batches: int, batches_per_epoch: int, seed: int
     ) -> None:
         super().__init__()
         self.model = model
-        self.task = task
         self.config = config
         self.total_steps = math.ceil(total_batches / config.accumulate)
         self.warmup_steps = round(config.warmup_epochs * batches_per_epoch / config.accumulate)
         self.seed = seed
         self.position = 0
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean loss of a batch of samples."""
-        # Every step draws from a generator seeded by its position, so a resumed run needs no generator state.
+    def seed_step(self) -> None:
+        """Seed torch's generator by the position, so that a resumed run needs no generator state."""
         torch.manual_seed(step_seed(self.seed, self.position, self.global_rank))
-        outputs = []
-        for sample, bags in batch:
-            self.model.training_label = sample.case.label
-            changed = [augment(bag, self.config.patch_dropout, self.config.flips) for bag in bags]
-            outputs.append(self.model(changed))
-        loss = self.task.loss(torch.stack([output.logits for output in outputs]), [sample.case for sample, _ in batch])
-        auxiliary = [output.auxiliary_loss for output in outputs if output.auxiliary_loss is not None]
-        return loss + torch.stack(auxiliary).mean() if auxiliary else loss
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with linear warm-up and cosine decay, moved at every optimiser step."""
@@ -82,6 +65,47 @@ class SlideModule(L.LightningModule):
         done = min((step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 1.0)
         floor = self.config.min_lr_fraction
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class SlideModule(ScheduledModule):
+    """An aggregator, its task and how it is learnt.
+
+    Parameters
+    ----------
+    model, task
+        What is learnt, and from which loss.
+    config
+        Learning rate and schedule, augmentation.
+    total_batches, batches_per_epoch, seed
+        See `ScheduledModule`.
+    """
+
+    model: Aggregator
+
+    def __init__(
+        self,
+        model: Aggregator,
+        task: Task,
+        config: TrainConfig,
+        *,
+        total_batches: int,
+        batches_per_epoch: int,
+        seed: int,
+    ) -> None:
+        super().__init__(model, config, total_batches=total_batches, batches_per_epoch=batches_per_epoch, seed=seed)
+        self.task = task
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the mean loss of a batch of samples."""
+        self.seed_step()
+        outputs = []
+        for sample, bags in batch:
+            self.model.training_label = sample.case.label
+            changed = [augment(bag, self.config.patch_dropout, self.config.flips) for bag in bags]
+            outputs.append(self.model(changed))
+        loss = self.task.loss(torch.stack([output.logits for output in outputs]), [sample.case for sample, _ in batch])
+        auxiliary = [output.auxiliary_loss for output in outputs if output.auxiliary_loss is not None]
+        return loss + torch.stack(auxiliary).mean() if auxiliary else loss
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the bags; Lightning's own walk through the batch would copy every dataclass."""

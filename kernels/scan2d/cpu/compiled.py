@@ -39,7 +39,7 @@ def entry_point(function: Callable[..., Any]) -> Any:
 
 
 def _stamp_with_all_sources(kernel: Any) -> None:
-    """Let the cache expire when any file of this package changes.
+    """Let the cache expire when any file of the CPU kernels changes.
 
     Numba looks only at the file of the entry point, but that file's machine code contains the others.
     Should a future Numba rename these attributes, its own rule stays.
@@ -52,6 +52,7 @@ def _stamp_with_all_sources(kernel: Any) -> None:
 @cache
 def _sources_digest() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    package = Path(__file__).parents[1]
+    for path in sorted([*package.glob("cpu/*.py"), *package.glob("wavefront/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-def scan(u: Tensor, step_top: Tensor, step_left: Tensor, A_top: Tensor, A_left: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Compute y from its definition.
+def scan(
+    u: Tensor,
+    delta_top: Tensor,
+    delta_left: Tensor,
+    A_top: Tensor,
+    A_left: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+) -> Tensor:
+    """Compute the output from its definition, in float64 if u or A is, else in float32.
 
-    Parameters
-    ----------
-    u, step_top, step_left : Tensor, shape (batch, H, W, dim)
-        Tokens and positive step sizes.
-    A_top, A_left : Tensor, shape (dim, N)
-        Transition rates.
-    B, C : Tensor, shape (batch, H, W, N)
-        Projections.
-
-    Returns
-    -------
-    Tensor, shape (batch, H, W, dim)
+    Parameters and returns as in `wavefront_scan_2d`.
     """
+    wide = torch.float64 if torch.float64 in (u.dtype, A_top.dtype) else torch.float32
+    x, top, left, b, c = (t.to(wide).permute(0, 2, 3, 1) for t in (u, delta_top, delta_left, B, C))
+    y = _recurrence(x, F.softplus(top), F.softplus(left), A_top.to(wide), A_left.to(wide), b, c)
+    if D is not None:
+        y = y + x * D.to(wide)
+    return y.permute(0, 3, 1, 2).to(u.dtype)
+
+
+def _recurrence(
+    u: Tensor, step_top: Tensor, step_left: Tensor, A_top: Tensor, A_left: Tensor, B: Tensor, C: Tensor
+) -> Tensor:
+    """Return Σₙ C·h (batch, H, W, dim) of tensors whose last axis is the channel or the state."""
     height, width = u.shape[1:3]
     a_top = torch.exp(step_top.unsqueeze(-1) * A_top)
     a_left = torch.exp(step_left.unsqueeze(-1) * A_left)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.features.tiled import tiled_slides
 from wsi2dmamba.core.errors import CheckpointError, EncoderError
+from wsi2dmamba.features.config import ExtractConfig
 from wsi2dmamba.features.encoders import EncoderRequest, load_encoder
 from wsi2dmamba.features.encoders.cards import CARDS
+from wsi2dmamba.features.extract import extract_slides
+from wsi2dmamba.features.store import read_features
 from wsi2dmamba.models.vision import CONFIGS, Checkpoint, ImageBackbone, InputFormat, VisionConfig, from_file, save
 
 IMAGES = InputFormat(px=40, mpp=0.75, mean=(0.7, 0.5, 0.6), std=(0.2, 0.3, 0.1))
@@ -106,3 +111,19 @@ def test_a_wrong_request_says_what_to_do(tmp_path):
 def test_cards_of_the_sizes_tell_the_truth():
     cards = {card.name: card.dim for card in CARDS if card.library == "2dvmamba"}
     assert cards == {f"2dvmamba:{size}": config.features for size, config in CONFIGS.items()}
+
+
+def test_extract_takes_it_like_any_encoder(tmp_path):
+    written = made(tmp_path / "run" / "model.safetensors")
+    tiles = tiled_slides(tmp_path, ["a"])
+    spec = f"2dvmamba:{tmp_path / 'run'}"
+    config = ExtractConfig(tiles=tiles, out=tmp_path / "out", encoder=spec, workers=1, devices=("cpu",))
+    assert [row.status for row in extract_slides(config).rows] == ["done"]
+    stored = read_features(tmp_path / "out" / "2dvmamba-run" / "a.h5")
+    assert stored.features.shape == (48, written.model.config.features) and stored.encoder == "2dvmamba-run"
+    openslide = pytest.importorskip("openslide")
+    slide = openslide.OpenSlide(tmp_path / "slides" / "a.svs")
+    corners = stored.tiles.coords[:3].tolist()
+    pixels = [np.asarray(slide.read_region((x, y), 0, (64, 64)).convert("RGB")) for x, y in corners]
+    expected = load_encoder(spec).encode(torch.from_numpy(np.stack(pixels)))
+    np.testing.assert_allclose(stored.features[:3], expected.numpy(), atol=0.02)

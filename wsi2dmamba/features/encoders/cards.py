@@ -1,14 +1,20 @@
-"""Every encoder known by name: one table of facts, each from its authors' model card or published code.
+"""Every encoder known by name: one table of facts.
 
-`python -c "import …"` of this module loads nothing heavy: `wsi2dmamba encoders` prints it at once.
+The model cards could not be opened when this was written. Hub ids, dimensions, inputs, normalisation, pooling,
+licences and gating were compared on 2026-11-21 with what tools that read the cards say: TRIDENT's encoder factory and
+table (mahmoodlab/TRIDENT 0120b8b), slide2vec's registry, raw2features' table (which cites each card) and the authors'
+repositories of Kaiko, Midnight, Lunit, Hibou and TransPath. What they do not settle is in docs/encoders.md.
+
+This module loads nothing heavy: `wsi2dmamba encoders` prints the table at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Triple = tuple[float, float, float]
+MppSource = Literal["stated", "magnification", "convention"]
 
 _IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -36,7 +42,7 @@ class EncoderCard:
     dim
         Numbers per patch.
     mpp
-        µm per pixel it was made for; None: trained on several.
+        µm per pixel it was made for; None: trained on several, or on no slides at all.
     patch_px
         Side of its input, pixels.
     normalisation
@@ -49,6 +55,9 @@ class EncoderCard:
         For timm: the network's name and constructor arguments.
     resize_px
         Where its authors resize to this side and then cut `patch_px` out of the centre.
+    mpp_source
+        ``stated`` by its authors in µm per pixel, as a ``magnification`` only (20x taken for 0.5), or a mere
+        ``convention`` among its users.
     """
 
     name: str
@@ -64,6 +73,7 @@ class EncoderCard:
     architecture: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     resize_px: int | None = None
+    mpp_source: MppSource = "stated"
 
 
 _SWIGLU: dict[str, Any] = {"mlp_layer": "SwiGLUPacked", "act_layer": "SiLU"}
@@ -114,6 +124,12 @@ def _lunit(name: str, architecture: str) -> EncoderCard:
     return EncoderCard(name, "timm", source, 384, 0.5, 224, _LUNIT, "cls", licence, False, architecture)
 
 
+def _hibou(name: str, source: str, dim: int) -> EncoderCard:
+    return EncoderCard(
+        name, "dinov2-registers", source, dim, 0.5, 224, _HIBOU, "cls", "Apache-2.0", True, mpp_source="convention"
+    )
+
+
 def _dinov2(name: str, source: str, dim: int) -> EncoderCard:
     return EncoderCard(name, "transformers", source, dim, None, 224, _IMAGENET, "cls", "Apache-2.0", False)
 
@@ -130,20 +146,25 @@ CARDS: tuple[EncoderCard, ...] = (
     EncoderCard("texture", "texture", "embedded", 215, 0.5, None, None, "none", "Apache-2.0", False),
     EncoderCard(
         "uni", "timm", "MahmoodLab/UNI", 1024, 0.5, 224, _IMAGENET, "cls", _NC_ND, True,
-        "vit_large_patch16_224", {"img_size": 224, "init_values": 1e-5},
+        "vit_large_patch16_224", {"img_size": 224, "init_values": 1e-5}, mpp_source="magnification",
     ),
     EncoderCard(
         "uni2-h", "timm", "MahmoodLab/UNI2-h", 1536, 0.5, 224, _IMAGENET, "cls", _NC_ND, True,
-        "vit_giant_patch14_224", _UNI2,
+        "vit_giant_patch14_224", _UNI2, mpp_source="convention",
     ),
-    EncoderCard("conch", "conch", "MahmoodLab/CONCH", 512, 0.5, 448, None, "package", _NC_ND, True),
-    EncoderCard("conch-v1.5", "conch", "MahmoodLab/conchv1_5", 768, 0.5, 448, None, "package", _NC_ND, True),
+    EncoderCard(
+        "conch", "conch", "MahmoodLab/CONCH", 512, 0.5, 448, None, "package", _NC_ND, True, mpp_source="convention"
+    ),
+    EncoderCard(
+        "conch-v1.5", "conch", "MahmoodLab/conchv1_5", 768, 0.5, 448, None, "package", _NC_ND, True,
+        mpp_source="magnification",
+    ),
     EncoderCard(
         "virchow", "timm", "paige-ai/Virchow", 2560, 0.5, 224, _IMAGENET, "cls+mean", "Apache-2.0", True,
         "vit_huge_patch14_224", _VIRCHOW,
     ),
     EncoderCard(
-        "virchow2", "timm", "paige-ai/Virchow2", 2560, 0.5, 224, _IMAGENET, "cls+mean", _NC_ND, True,
+        "virchow2", "timm", "paige-ai/Virchow2", 2560, None, 224, _IMAGENET, "cls+mean", _NC_ND, True,
         "vit_huge_patch14_224", {**_VIRCHOW, "reg_tokens": 4},
     ),
     EncoderCard(
@@ -151,7 +172,7 @@ CARDS: tuple[EncoderCard, ...] = (
         "vit_giant_patch14_dinov2", _GIGAPATH, resize_px=256,
     ),
     EncoderCard(
-        "h-optimus-0", "timm", "bioptimus/H-optimus-0", 1536, 0.5, 224, _BIOPTIMUS, "cls", "Apache-2.0", False,
+        "h-optimus-0", "timm", "bioptimus/H-optimus-0", 1536, 0.5, 224, _BIOPTIMUS, "cls", "Apache-2.0", True,
         "vit_giant_patch14_reg4_dinov2", _OPTIMUS,
     ),
     EncoderCard(
@@ -160,8 +181,8 @@ CARDS: tuple[EncoderCard, ...] = (
     ),
     EncoderCard("phikon", "transformers", "owkin/phikon", 768, 0.5, 224, _IMAGENET, "cls", _OWKIN, False),
     EncoderCard("phikon-v2", "transformers", "owkin/phikon-v2", 1024, 0.5, 224, _IMAGENET, "cls", _OWKIN, False),
-    EncoderCard("hibou-b", "dinov2-registers", "histai/hibou-b", 768, 0.5, 224, _HIBOU, "cls", "Apache-2.0", False),
-    EncoderCard("hibou-l", "dinov2-registers", "histai/hibou-L", 1024, 0.5, 224, _HIBOU, "cls", "Apache-2.0", True),
+    _hibou("hibou-b", "histai/hibou-b", 768),
+    _hibou("hibou-l", "histai/hibou-L", 1024),
     EncoderCard("midnight-12k", "transformers", "kaiko-ai/midnight", 3072, None, 224, _HALF, "cls+mean", "MIT", False),
     _kaiko("kaiko-vits8", "vit_small_patch8_224", 384),
     _kaiko("kaiko-vits16", "vit_small_patch16_224", 384),
@@ -173,16 +194,17 @@ CARDS: tuple[EncoderCard, ...] = (
     EncoderCard(
         "ctranspath", "timm", "1aurent/swin_tiny_patch4_window7_224.CTransPath", 768, 1.0, 224, _IMAGENET, "mean",
         "GPL-3.0", False, "swin_tiny_patch4_window7_224", {"embed_layer": "ConvStem"},
+        mpp_source="magnification",
     ),
     _dinov2("dinov2-s", "facebook/dinov2-small", 384),
     _dinov2("dinov2-b", "facebook/dinov2-base", 768),
     _dinov2("dinov2-l", "facebook/dinov2-large", 1024),
     _dinov2("dinov2-g", "facebook/dinov2-giant", 1536),
     EncoderCard(
-        "resnet50", "torchvision", "IMAGENET1K_V1", 2048, 0.5, 224, _IMAGENET, "mean", "BSD-3-Clause", False, "layer4"
+        "resnet50", "torchvision", "IMAGENET1K_V1", 2048, None, 224, _IMAGENET, "mean", "BSD-3-Clause", False, "layer4"
     ),
     EncoderCard(
-        "resnet50-layer3", "torchvision", "IMAGENET1K_V1", 1024, 0.5, 224, _IMAGENET, "mean", "BSD-3-Clause", False,
+        "resnet50-layer3", "torchvision", "IMAGENET1K_V1", 1024, None, 224, _IMAGENET, "mean", "BSD-3-Clause", False,
         "layer3",
     ),
     _two_d_vmamba("tiny", 768),
@@ -194,7 +216,7 @@ CARDS: tuple[EncoderCard, ...] = (
 
 def card_table() -> str:
     """Return the whole table as text, one encoder per line."""
-    header = ("name", "library", "source", "dim", "µm/px", "px", "mean", "pooling", "licence", "access")
+    header = ("name", "library", "source", "dim", "µm/px", "from", "px", "mean", "pooling", "licence", "access")
     rows = [header]
     for card in CARDS:
         mean = "-" if card.normalisation is None else "/".join(f"{value:.3g}" for value in card.normalisation[0])
@@ -205,6 +227,7 @@ def card_table() -> str:
                 card.source,
                 str(card.dim),
                 "any" if card.mpp is None else f"{card.mpp:g}",
+                "-" if card.mpp is None else card.mpp_source,
                 "any" if card.patch_px is None else str(card.patch_px),
                 mean,
                 card.pooling,

@@ -1,0 +1,1 @@
+"""Training the image backbone on folders of labelled patches."""
