@@ -107,9 +107,11 @@ def fit_fold(task: FoldTask) -> FoldResult:
     started = time.monotonic()
     if task.threads is not None:
         limit_threads(task.threads)
+    from wsi2dmamba.training.allocator import keep_freed_pages
     from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.quiet import quiet_lightning
 
+    keep_freed_pages()
     remove_partials(make_folder(task.folder))
     store = BagStore(task.paths, task.config.features)
     cases = task.cohort.by_id()
