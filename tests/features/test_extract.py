@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -322,6 +323,36 @@ def test_slides_staged_on_a_local_disk_give_the_same_bytes(tmp_path: Path) -> No
     for path in (tmp_path / "plain" / "texture").glob("*.h5"):
         assert path.read_bytes() == (tmp_path / "staged" / "texture" / path.name).read_bytes()
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_features(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "small.py").write_text(
+        "import torch\n"
+        "def make(): torch.manual_seed(0); return torch.nn.Sequential(\n"
+        "    torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.GELU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
+    )
+    tiles = tiled_slides(tmp_path, ["a"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        for name, compiled in (("plain", False), ("compiled", True)):
+            extract_slides(config(tiles, tmp_path / name, encoder="small:make", compile=compiled, batch_size=100))
+    one, other = (next((tmp_path / name).rglob("a.h5")) for name in ("plain", "compiled"))
+    np.testing.assert_allclose(read_features(one).features, read_features(other).features, rtol=1e-3, atol=1e-4)
+    if shutil.which("g++") or shutil.which("cl"):
+        assert "uncompiled" not in caplog.text
+
+
+def test_where_compiling_fails_it_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(inputs: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("torch.compile", lambda function: broken)
+    report = extract_slides(config(tiled_slides(tmp_path, ["a", "b"]), tmp_path / "out", compile=True))
+    assert [row.status for row in report.rows] == ["done", "done"]
+    assert caplog.text.count("runs uncompiled") == 1
 
 
 def test_two_devices_share_the_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
