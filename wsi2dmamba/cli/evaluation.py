@@ -112,6 +112,8 @@ def compare_command(
     Both are judged on the same resampled patients. AUCs are tested by DeLong's method, everything else by a
     permutation test that swaps the two systems' predictions patient by patient.
 
+    A − B is positive where A has the larger value; of errors (Brier, calibration, MAE) smaller is better.
+
     Example: wsi2dmamba compare runs/2dmamba runs/abmil
     """
     from wsi2dmamba.core.files import write_json

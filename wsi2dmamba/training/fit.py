@@ -107,9 +107,11 @@ def fit_fold(task: FoldTask) -> FoldResult:
     started = time.monotonic()
     if task.threads is not None:
         limit_threads(task.threads)
+    from wsi2dmamba.training.allocator import keep_freed_pages
     from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.quiet import quiet_lightning
 
+    keep_freed_pages()
     remove_partials(make_folder(task.folder))
     store = BagStore(task.paths, task.config.features)
     cases = task.cohort.by_id()
@@ -187,7 +189,13 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     every = config.checkpoint_seconds if config.devices == 1 else None
     resume = ResumePoint(last, loader, config.accumulate, every)
     trainer = make_trainer(config, task.folder, task.config.name, [epochs, resume], task.gpu)
-    trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    try:
+        trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    except SystemExit:
+        # Lightning turns Ctrl-C into exit(1); the command has its own way to end.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     close_logger(trainer.logger)
     trained = TrainedModel(
         module.model.cpu(),
