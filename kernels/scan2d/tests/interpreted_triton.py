@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import torch
 from scan2d import selective_scan_1d
 from scan2d.tests.problems import BackendUnderTest, computed, make_problem, oracle, relative_error
 from scan2d.tests.test_backends_agree import check
-from scan2d.triton_backend import backward, forward, table
+from scan2d.triton_backend import autotune, backward, forward, table
 
 TRITON = BackendUnderTest("triton", "cpu")
 SMALL = table.Tile(rows=4, states=8, forward_channels=2, backward_channels=4, column_channels=4, column_rows=2, chunk=3)
@@ -24,7 +25,7 @@ SMALL = table.Tile(rows=4, states=8, forward_channels=2, backward_channels=4, co
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SCAN2D_TRITON_CHAIN", "0")
     monkeypatch.setattr(table, "TILE_16", SMALL)
-    monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=4))
+    monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=4, quad=1, backward_quad=1))
     for name, size in (
         ("CARRY_STRIPS", 2),
         ("CARRY_STATES", 4),
@@ -34,7 +35,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ):
         monkeypatch.setattr(table, name, size)
     # Fewer programs than work: each takes several strips through one workspace.
-    monkeypatch.setattr(table, "gradient_programs", lambda work, device: max(1, min(work, 3)))
+    monkeypatch.setattr(table, "gradient_programs", lambda work, launch, device: max(1, min(work, 3)))
     yield
 
 
@@ -55,6 +56,13 @@ def test_output_and_every_gradient(
 ) -> None:
     monkeypatch.setenv("SCAN2D_TRITON_CHAIN", chain)
     check(make_problem(shape, states, groups), TRITON, start)
+
+
+@pytest.mark.parametrize(("states", "start"), [(17, "top-right"), (3, "bottom-left")], ids=str)
+def test_tiles_that_ship(states: int, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, tile in zip(("TILE_16", "TILE_4"), table.SHIPPED_TILES, strict=True):
+        monkeypatch.setattr(table, name, tile)
+    check(make_problem((1, 3, 9, 3), states), TRITON, start)
 
 
 @pytest.mark.parametrize("present", [("D",), ("z",), ("delta_bias",), ()], ids=str)
@@ -97,6 +105,17 @@ def test_adjoint_carried_between_strips(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(table, "carry_edges", lambda width, strips: strips > 1)
     check(make_problem((1, 2, 7, 3), 2), TRITON, "bottom-left")
     check(make_problem((2, 1, 7, 2), 2), TRITON, "top-left", torch.tensor([[7, 2], [3, 1]]))
+
+
+def test_launches_that_tuning_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCAN2D_TRITON_CHAIN")
+    monkeypatch.setenv("SCAN2D_TRITON_AUTOTUNE", str(tmp_path / "launches.json"))
+    listed = autotune.candidates
+    monkeypatch.setattr(autotune, "candidates", lambda *call: listed(*call)[-2:])
+    seconds = iter([2.0, 1.0, 2.0, 1.0])  # the last one, which carries edges, is the fastest both ways
+    monkeypatch.setattr(autotune, "seconds_on_device", lambda run: run() or next(seconds))
+    check(make_problem((1, 2, 9, 2), 9), TRITON, "bottom-left")
+    assert next(seconds, None) is None
 
 
 def test_strides_that_no_layout_has() -> None:
@@ -144,6 +163,15 @@ def test_mask(shape: tuple[int, int, int, int], start: str, chain: str, monkeypa
     got = computed(problem, upstream.masked_fill(gaps, float("nan")), TRITON, start=start, mask=mask)
     for name, value in got.items():
         assert relative_error(value, truth[name]) < (1e-5 if name == "out" else 1e-4), name
+
+
+def test_mask_in_half_precision() -> None:
+    problem = make_problem((1, 3, 5, 4), 2, dtype=torch.bfloat16)
+    mask = torch.rand(1, 5, 4, generator=torch.Generator().manual_seed(5)) < 0.6
+    upstream = torch.ones(1, 3, 5, 4)
+    truth = oracle(problem, upstream, mask=mask)
+    for name, value in computed(problem, upstream, TRITON, mask=mask).items():
+        assert relative_error(value, truth[name]) < (5e-3 if name == "out" else 1e-2), name
 
 
 def test_mask_where_edges_are_carried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from scan2d.triton_backend import backward_kernels, forward_kernels, sum_kernel, table
+from scan2d.triton_backend import (
+    adjoint_kernel,
+    carry_kernel,
+    column_kernel,
+    gradient_kernel,
+    strip_kernel,
+    sum_kernel,
+    table,
+)
 
 TARGETS: dict[str, tuple[str, int | str, int]] = {
     "sm_80": ("cuda", 80, 32),
@@ -30,11 +38,11 @@ TARGETS: dict[str, tuple[str, int | str, int]] = {
 }
 ELEMENT_TYPES = ("fp32", "bf16", "fp16")
 _KERNELS: dict[str, Any] = {
-    "strip": forward_kernels.strip_kernel,
-    "column": forward_kernels.column_kernel,
-    "carry": forward_kernels.carry_kernel,
-    "adjoint": backward_kernels.adjoint_kernel,
-    "gradient": backward_kernels.gradient_kernel,
+    "strip": strip_kernel.strip_kernel,
+    "column": column_kernel.column_kernel,
+    "carry": carry_kernel.carry_kernel,
+    "adjoint": adjoint_kernel.adjoint_kernel,
+    "gradient": gradient_kernel.gradient_kernel,
     "sum_partials": sum_kernel.sum_partials_kernel,
 }
 # Pointers that are float32 whatever the inputs are.
@@ -82,12 +90,12 @@ class Cost:
 
 
 def variants(element_types: tuple[str, ...] = ELEMENT_TYPES) -> Iterator[Variant]:
-    """Yield the variants that the launcher can ask for; those with a mask for float32 only, to which others convert."""
+    """Yield the variants that the launcher can ask for."""
     for element in element_types:
         for tile in table.SHIPPED_TILES:
             sizes = {"ROWS": tile.rows, "QUAD": tile.quad, "STATES": tile.states, "CHUNK": tile.chunk}
             column = {"ROWS": tile.column_rows, "STATES": tile.states, "CHANNELS": tile.column_channels}
-            for mask in (False, True) if element == "fp32" else (False,):
+            for mask in (False, True) if tile == table.choose_tile(tile.states, has_mask=True) else (False,):
                 forward = {**sizes, "CHANNELS": tile.forward_channels, "HAS_MASK": mask}
                 for chained in (False, True):
                     constants = {**forward, "CHAINED": chained}

@@ -199,9 +199,9 @@ def put_tile(at, x, row_index, ROW_SIZE: tl.constexpr, ROWS: tl.constexpr):
 
 
 @triton.jit
-def take_tile(at, like, row_index, ROW_SIZE: tl.constexpr, ROWS: tl.constexpr):
-    """Load a tile from scratch; `like` gives the shape."""
+def take_tile(at, like, ok, row_index, ROW_SIZE: tl.constexpr, ROWS: tl.constexpr):
+    """Load a tile from scratch, zero if not `ok`; `like` gives the shape."""
     x = like
     for row in tl.static_range(ROWS):
-        x = tl.where(row_index == row, tl.expand_dims(tl.load(at + row * ROW_SIZE), 0), x)
+        x = tl.where(row_index == row, tl.expand_dims(tl.load(at + row * ROW_SIZE, mask=ok, other=0.0), 0), x)
     return x

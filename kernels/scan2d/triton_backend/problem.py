@@ -55,11 +55,10 @@ class Problem:
         if self.swap:
             bottom, right = right, bottom
         self.from_bottom, self.from_right = int(bottom), int(right)
-        self.tile = table.choose_tile(self.states)
+        self.tile = table.choose_tile(self.states, self.has_mask)
         self.quads = -(-self.states // 4)
         self.strips = -(-self.height // self.tile.rows)
         self.launches = -(-self.states // self.tile.states)
-        self.carried = table.carry_edges(self.width, self.strips)
         self.warp_size = device_of(u.device).warp_size
 
     def warps(self, lanes: int) -> int:
@@ -73,11 +72,6 @@ class Problem:
     def channel_blocks(self, channels: int) -> int:
         """Blocks of `channels` channels; none straddles two groups."""
         return self.groups * -(-self.channels_per_group // channels)
-
-    def per_cell(self, x: Tensor) -> Tensor:
-        """Check that a workspace view has the shape of `u` as the kernels see it."""
-        assert x.shape == self.u.shape
-        return x
 
     def fresh(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return an output like `like`; zero if some cells of a ragged batch are never written."""

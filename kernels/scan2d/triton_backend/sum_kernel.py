@@ -9,7 +9,7 @@ from scan2d.triton_backend.device_math import kernel, wide
 @kernel
 def sum_partials_kernel(
     dbc_ptr, dparam_ptr, db_ptr, dc_ptr, da_ptr, dskip_ptr, dbias_ptr,
-    blocks_per_group, param_parts, items, cells, states, dim, groups, dbc_programs, has_skip, has_bias,
+    blocks_per_group, param_parts, items, cells, states, dim, groups, dbc_programs,
     TERMS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Add the partial sums in a fixed order.
@@ -55,7 +55,7 @@ def sum_partials_kernel(
         tl.store(
             da_ptr + channel * states + state, total_sum.to(da_ptr.dtype.element_ty), mask=place_ok & (state < states)
         )
-        skip_ok = place_ok & (state == states) & (has_skip != 0)
+        skip_ok = place_ok & (state == states)
         tl.store(dskip_ptr + channel, total_sum.to(dskip_ptr.dtype.element_ty), mask=skip_ok)
-        bias_ok = place_ok & (state == states + 1) & (has_bias != 0)
+        bias_ok = place_ok & (state == states + 1)
         tl.store(dbias_ptr + channel, total_sum.to(dbias_ptr.dtype.element_ty), mask=bias_ok)

@@ -2,7 +2,7 @@
 
 Programs are small (one or two warps); the tile sizes below are few, so that the first call compiles little and
 every shipped variant is compiled ahead of time in the tests. The numbers are **predicted** from the cost model in
-docs/operator.md, not measured: no GPU was at hand when they were set. `autotune` can measure them.
+docs/operator.md, not measured: no GPU was at hand when they were set. `autotune` measures instead where asked to.
 """
 
 from __future__ import annotations
@@ -58,13 +58,32 @@ class Device:
     warp_size: int
 
 
+@dataclass(frozen=True)
+class Launch:
+    """How one direction of a call is cut into programs; `chained` means the forward only, `programs` the backward.
+
+    Parameters
+    ----------
+    chained : bool
+        Whether a program takes all strips of its channels in turn.
+    carried : bool
+        Whether a launch of its own makes the edges of strips true.
+    programs : int
+        Programs of the main backward kernel per multiprocessor, each with scratch of its own.
+    """
+
+    chained: bool
+    carried: bool
+    programs: int
+
+
 # Carry kernel: edges, channels and states of a program.
 CARRY_STRIPS, CARRY_CHANNELS, CARRY_STATES = 8, 2, 16
 # Sum kernel: terms added at a time, and outputs of a program.
 SUM_TERMS, SUM_LANES = 4, 128
 
 TILE_16 = Tile()
-TILE_4 = Tile(states=4, forward_channels=32)
+TILE_4 = Tile(states=4, quad=1, backward_quad=1)
 SHIPPED_TILES = (TILE_16, TILE_4)
 
 # Twice as many programs of the main backward kernel as fit on a multiprocessor (four warps).
@@ -73,9 +92,9 @@ PROGRAMS_PER_MULTIPROCESSOR = 4
 CHAINED_WARPS_PER_MULTIPROCESSOR = 8
 
 
-def choose_tile(states: int) -> Tile:
-    """Return the tile for this number of states."""
-    return TILE_4 if states <= TILE_4.states else TILE_16
+def choose_tile(states: int, has_mask: bool) -> Tile:
+    """Return the tile for this number of states; with a mask the small tile's backward would spill."""
+    return TILE_4 if states <= TILE_4.states and not has_mask else TILE_16
 
 
 def chain_strips(warps: int, strips: int, device: Device) -> bool:
@@ -87,7 +106,7 @@ def chain_strips(warps: int, strips: int, device: Device) -> bool:
     Parameters
     ----------
     warps : int
-        Programs that run at once if each takes all strips.
+        Programs, of a warp each, that run at once if each takes all strips.
     strips : int
         Strips of the tallest item.
     device : Device
@@ -98,9 +117,9 @@ def chain_strips(warps: int, strips: int, device: Device) -> bool:
     return strips <= 2 or warps >= CHAINED_WARPS_PER_MULTIPROCESSOR * device.multiprocessors
 
 
-def gradient_programs(work: int, device: Device) -> int:
-    """Return how many programs of the main backward kernel run, each taking its share of `work` strips."""
-    return max(1, min(work, PROGRAMS_PER_MULTIPROCESSOR * device.multiprocessors))
+def gradient_programs(work: int, launch: Launch, device: Device) -> int:
+    """Return how many programs of the main backward kernel run at a time, of `work` in all."""
+    return max(1, min(work, launch.programs * device.multiprocessors))
 
 
 def carry_edges(width: int, strips: int) -> bool:
@@ -109,3 +128,9 @@ def carry_edges(width: int, strips: int) -> bool:
     A long walk down few columns (a 1D scan is one column) would leave the device empty.
     """
     return strips > 32 and strips > width // 2
+
+
+def default_launch(blocks: int, strips: int, width: int, device: Device) -> Launch:
+    """Return the launch for a grid of `strips` strips, `width` columns and, with its batch, `blocks` channel blocks."""
+    chained = chain_strips(blocks, strips, device)
+    return Launch(chained, carry_edges(width, strips), PROGRAMS_PER_MULTIPROCESSOR)

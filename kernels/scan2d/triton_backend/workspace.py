@@ -23,6 +23,7 @@ from torch import Tensor
 
 from scan2d.triton_backend import table
 from scan2d.triton_backend.problem import Problem
+from scan2d.triton_backend.table import Launch
 
 
 def saved_shape(batch: int, dim: int, groups: int, states: int, height: int, width: int) -> tuple[int, ...]:
@@ -49,22 +50,20 @@ def split_saved(p: Problem, saved: Tensor) -> tuple[Tensor, Tensor]:
     return saved[:edges].view(shape), saved[edges:]
 
 
-def forward_workspace(problem: Problem, chained: bool, save: bool) -> dict[str, tuple[int, ...]]:
+def forward_workspace(p: Problem, launch: Launch, save: bool) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the float32 arrays that the forward allocates besides the output and what it saves."""
-    p = problem
     sizes: dict[str, tuple[int, ...]] = {}
     if not save:
-        sizes["edges"] = edge_shape(p, min(1, p.strips - 1) if chained else p.strips - 1)
-    if p.u.dtype != torch.float32 and (p.launches > 1 or not chained):
+        sizes["edges"] = edge_shape(p, min(1, p.strips - 1) if launch.chained else p.strips - 1)
+    if p.u.dtype != torch.float32 and (p.launches > 1 or not launch.chained):
         sizes["y"] = tuple(p.u.shape)
-    if p.carried and not chained:
+    if launch.carried and not launch.chained:
         sizes["step_sums"] = (p.batch, p.strips - 1, p.width, p.dim)
     return sizes
 
 
-def backward_workspace(problem: Problem, programs: int) -> dict[str, tuple[int, ...]]:
+def backward_workspace(p: Problem, launch: Launch, programs: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the float32 arrays that the backward allocates besides the gradients."""
-    p = problem
     cells = p.tile.chunk * p.tile.rows * p.tile.backward_channels
     sizes: dict[str, tuple[int, ...]] = {
         "edges": edge_shape(p, p.strips - 1),
@@ -73,7 +72,7 @@ def backward_workspace(problem: Problem, programs: int) -> dict[str, tuple[int, 
         "chunk": (programs, cells + p.tile.rows * p.tile.backward_channels, p.tile.states),
         "step_parts": (programs, cells),
     }
-    if p.carried:
+    if launch.carried:
         sizes["step_sums"] = (p.batch, p.strips - 1, p.width, p.dim)
     if p.launches > 1:
         for name in ("du", "ddelta", "dz"):
