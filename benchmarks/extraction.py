@@ -20,12 +20,12 @@ import torch
 from benchmarks.machine import describe_machine
 from wsi2dmamba.core.workers import default_workers
 from wsi2dmamba.demo.svs import SvsLayout, region_source, write_svs
-from wsi2dmamba.features.chunks import Chunk
+from wsi2dmamba.features.chunks import CHUNK_PATCHES, Chunk
 from wsi2dmamba.features.device import DeviceEncoder
 from wsi2dmamba.features.encoders import Encoder, EncoderInfo, Normalisation, load_encoder
 from wsi2dmamba.features.feed import ChunkFeed
 from wsi2dmamba.features.jobs import Extraction, SlideJob
-from wsi2dmamba.features.lane import CHUNK_PATCHES, Lane
+from wsi2dmamba.features.lane import Lane
 from wsi2dmamba.slides.lattice import Lattice
 from wsi2dmamba.slides.tilefile import SlideStamp, TileFile, TileGeometry, read_tile_file, write_tile_file
 

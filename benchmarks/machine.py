@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from wsi2dmamba.core.environment import versions
 from wsi2dmamba.core.workers import default_workers
 
 _PACKAGES = ("torch", "numba", "triton", "openslide-python", "imagecodecs", "h5py")
@@ -17,7 +17,8 @@ def describe_machine() -> str:
     import psutil
 
     memory_gib = psutil.virtual_memory().total / 2**30
-    packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    found = versions(_PACKAGES)
+    packages = ", ".join(f"{name} {found.get(name, 'absent')}" for name in _PACKAGES)
     return (
         f"{date.today().isoformat()} · {_processor()} · {default_workers()} cores · {memory_gib:.0f} GiB · "
         f"Python {platform.python_version()} · {packages}"
@@ -31,10 +32,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"

@@ -1,8 +1,9 @@
-"""How fast patches are read: the native path against OpenSlide patch by patch and bare JPEG decoding; one core.
+"""How fast patches are read, one core, and whether `tile` holds its memory.
 
-Everything is measured in one process on one made slide (16,384² pixels at 0.25 µm/px, 256² JPEG tiles), the variants in
-turn, and the best of several rounds is taken. Rates are per second of processor time, so that what else the machine
-does changes them little; all variants run in one thread. `python -m benchmarks.reading [--side N] [--rounds N]`.
+The native path against OpenSlide patch by patch and bare JPEG decoding: everything is measured in one process on one
+made slide (16,384² pixels at 0.25 µm/px, 256² JPEG tiles), the variants in turn, and the best of several rounds counts.
+Rates are per second of processor time, so that what else the machine does changes them little; all variants run in
+one thread. `python -m benchmarks.reading [--side N] [--rounds N]`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 
 from benchmarks.machine import describe_machine
 from wsi2dmamba.demo.svs import SvsLayout, write_svs
@@ -25,7 +27,9 @@ from wsi2dmamba.slides.native_reader import NativeReader
 from wsi2dmamba.slides.openslide_reader import OpenSlideReader
 from wsi2dmamba.slides.patches import iter_patches, read_patch
 from wsi2dmamba.slides.reader import SlideReader, open_slide
+from wsi2dmamba.slides.task import TileTask
 from wsi2dmamba.slides.thumbnail import read_thumbnail
+from wsi2dmamba.slides.tile import tile_slide
 from wsi2dmamba.slides.tilefile import TileFile, TileGeometry
 from wsi2dmamba.slides.tissue import find_tissue
 
@@ -119,6 +123,19 @@ def tissue_seconds(path: Path, rounds: int) -> float:
     return best
 
 
+def tile_memory(folder: Path, slides: int = 200) -> tuple[int, int]:
+    """Return this process's resident bytes after 20 and after all of `slides` slides, tiled one after another."""
+    path = folder / "small.svs"
+    make_slide(path, 2048)
+    config = TileConfig(slides=(path,), out=folder / "tiled", mpp=0.5)
+    process, early = psutil.Process(), 0
+    for done in range(1, slides + 1):
+        tile_slide(TileTask(f"slide-{done}", path, config))
+        if done == 20:
+            early = process.memory_info().rss
+    return early, process.memory_info().rss
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -149,6 +166,9 @@ def main() -> None:
             print(f"| {name} | {single:,.0f} | {native:,.0f} | {native / single:.1f}x | {share} |", flush=True)
         print(f"\nBare decoding of the stored tiles: {bare:,.0f} per second.")
         print(f"Tissue and lattice of this slide: {tissue_seconds(path, options.rounds):.2f} s of one processor.")
+        early, late = tile_memory(Path(folder))
+        sizes = f"{early >> 20} and {late >> 20} MiB ({late / early - 1:+.1%})"
+        print(f"Resident memory after 20 and 200 tiled slides: {sizes}.")
 
 
 if __name__ == "__main__":

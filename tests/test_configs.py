@@ -62,12 +62,12 @@ def as_published(key: str) -> dict[str, tuple[pd.DataFrame, bool]]:
         return {"DHMC_MetaData_Release_1.0.csv": (table, False)}
     if key == "panda":
         table = pd.DataFrame({"image_id": [f"{i:032x}" for i in range(count)], "data_provider": "radboud"})
-        return {"train.csv": (table.assign(isup_grade=[i % 6 for i in range(count)], gleason_score="3+3"), False)}
+        grades = [["0+0", "negative", "3+3", "3+4", "4+4", "5+5"][index % 6] for index in range(count)]
+        return {"train.csv": (table.assign(isup_grade=[i % 6 for i in range(count)], gleason_score=grades), False)}
     if key == "tcga-nsclc":
         labels = [["LUAD", "LUSC"][index % 2] for index in range(count)]
-        wide = {part: pd.Series([s for s, p in zip(slides, parts, strict=True) if p == part]) for part in set(parts)}
-        files = {"LUAD_LUSC.csv": (pd.DataFrame({"case_id": cases, "slide_id": slides, "label": labels}), False)}
-        return files | {f"splits/splits_{fold}.csv": (pd.DataFrame(wide), True) for fold in range(10)}
+        table = pd.DataFrame({"dir": "path", "case_id": slides, "slide_id": slides, "label": labels})
+        return {"LUAD_LUSC.csv": (table, False)}
     if key == "tcga-brca":
         codes = [["IDC", "ILC", "MDLC"][index % 3] for index in range(count)]
         table = pd.DataFrame({"case_id": cases, "slide_id": [f"{s}.svs" for s in slides], "oncotree_code": codes})
@@ -102,7 +102,9 @@ def test_published_files_load_as_they_are(path: Path, tmp_path: Path, monkeypatc
     if path.stem in SURVIVAL:
         assert sum(bool(case.event) for case in cohort.cases) == 30
         assert sorted(case for fold in folds for case in fold.test) == [case.case_id for case in cohort.cases]
-    if path.stem in ("bracs", "dhmc", "tcga-nsclc"):
+    if path.stem == "tcga-nsclc":
+        assert {len(case.case_id) for case in cohort.cases} == {12}
+    if path.stem in ("bracs", "dhmc"):
         assert [len(ids) for _, ids in folds[0].parts()] == [36, 12, 12]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from wsi2dmamba.cohort.cases import Case, Cohort
 from wsi2dmamba.cohort.config import CohortConfig
-from wsi2dmamba.cohort.table import Case, Cohort
 
 
 def config_of(folder: Path, rows: list[dict[str, Any]], **columns: Any) -> CohortConfig:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from tests.cohort.tables import config_of
-from wsi2dmamba.cohort.config import CohortConfig
+from wsi2dmamba.cohort.config import CohortConfig, SplitConfig
+from wsi2dmamba.cohort.splits import make_splits
 from wsi2dmamba.cohort.table import load_cohort
 from wsi2dmamba.core.errors import CohortError
 
@@ -115,3 +117,22 @@ def test_a_missing_and_an_unreadable_table(tmp_path: Path) -> None:
     (tmp_path / "cut.csv.zip").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(CohortError, match="no readable CSV"):
         load_cohort(CohortConfig(csv=tmp_path / "cut.csv.zip", label_column="label"))
+
+
+def test_the_patient_may_be_a_part_of_the_column(tmp_path: Path) -> None:
+    slides = ["TCGA-49-4512-01Z-00-DX1.a", "TCGA-49-4512-01Z-00-DX7.b", "TCGA-50-0001-01Z-00-DX1.c"]
+    path = tmp_path / "cohort.csv"
+    pd.DataFrame({"slide_id": slides, "case_id": slides, "label": ["a", "a", "b"]}).to_csv(path, index=False)
+    config = CohortConfig(csv=path, label_column="label", case_pattern="^(TCGA-..-....)")
+    assert [case.case_id for case in load_cohort(config).cases] == ["TCGA-49-4512", "TCGA-50-0001"]
+    # Split files of slides that divide a patient are leakage only when the patient is known.
+    wide = {"train": [slides[0], slides[2]], "val": [None, None], "test": [slides[1], None]}
+    pd.DataFrame(wide).to_csv(tmp_path / "splits_0.csv", index=False)
+    given = SplitConfig(kind="files", files=str(tmp_path / "splits_0.csv"))
+    with pytest.raises(CohortError, match="patient TCGA-49-4512 is in both train and test"):
+        make_splits(load_cohort(config), given, config)
+    with pytest.raises(CohortError, match="finds no patient in 'TCGA-49-4512"):
+        load_cohort(config.model_copy(update={"case_pattern": "^(CPTAC.*)"}))
+    for pattern in ("TCGA", "("):
+        with pytest.raises(ValidationError):
+            CohortConfig(csv=path, label_column="label", case_pattern=pattern)

@@ -8,8 +8,10 @@ from typer.testing import CliRunner
 from tests.fabricate import FeatureCohort, feature_cohort
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import EvaluationError, StoreError
+from wsi2dmamba.evaluation.classification import choose_operating_points
 from wsi2dmamba.evaluation.config import EvalConfig
 from wsi2dmamba.evaluation.external import evaluate_external
+from wsi2dmamba.evaluation.predictions import read_predictions
 from wsi2dmamba.training.checkpoint import load_model, trained_folders
 
 QUICK = EvalConfig(resamples=50)
@@ -45,7 +47,7 @@ def test_the_ensemble_is_judged_and_nothing_is_tuned_on_the_cohort(trained: tupl
 
 
 def test_the_prediction_is_the_mean_of_the_folds(trained: tuple[Path, str], tmp_path: Path) -> None:
-    from wsi2dmamba.cohort.table import Case
+    from wsi2dmamba.cohort.cases import Case
     from wsi2dmamba.training.config import FeatureSource
     from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.inference import predict_cases
@@ -83,3 +85,24 @@ def test_the_command(classification_run: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0 and "on cohort: 18 test patients" in result.output, result.exception
     result = CliRunner().invoke(app, ["eval", str(classification_run), "--cohort", str(made.csv)])
     assert "needs a run folder, --cohort and --features" in str(result.exception)
+
+
+def test_operating_points_are_the_means_of_the_models_own(trained: tuple[Path, str], tmp_path: Path) -> None:
+    run, task = trained
+    made = _other(tmp_path, task)
+    found, _ = evaluate_external(run, made.csv, made.features, QUICK, tmp_path / "out")
+    own = pd.read_csv(run / "predictions.csv")
+    cuts = found.predictions.cuts
+    if task == "survival":
+        medians = own[own["split"] == "train"].groupby("fold")["risk"].median()
+        assert cuts.risk == pytest.approx(medians.mean())
+        high = (found.predictions.table["risk"] > cuts.risk).sum()
+        assert found.risk_groups.high[0] == high
+    else:
+        points = choose_operating_points(
+            *(read_predictions(own).rows(part) for part in ("test", "validation")), "youden"
+        )
+        assert cuts.thresholds == pytest.approx(np.mean(list(points.thresholds.values()), axis=0))
+        called = found.predictions.table["prob_class-1"] >= cuts.thresholds[1]
+        positive = found.predictions.table["label"] == "class-1"
+        assert found.pooled["sensitivity"].estimate == pytest.approx((called & positive).sum() / positive.sum())

@@ -48,7 +48,7 @@ def test_the_report_is_one_page_and_text_of_the_data_is_escaped(tmp_path: Path) 
     parser.feed(text)
     assert "script" not in parser.tags and text.count("&lt;script&gt;") > 5
     assert parser.sources and all(source.startswith("data:image/") for source in parser.sources)
-    assert "1 slides left out" in text
+    assert "1 slide left out" in text and (tmp_path / "figures" / "flow.csv").is_file()
 
 
 @pytest.mark.parametrize("kind", ["classification", "survival", "regression"])

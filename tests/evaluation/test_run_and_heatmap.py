@@ -1,4 +1,5 @@
 import json
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from tests.training.runs import quick_run
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import EvaluationError
 from wsi2dmamba.evaluation.config import EvalConfig
-from wsi2dmamba.evaluation.heatmap import score_patches, target_gradient
+from wsi2dmamba.evaluation.heatmap import score_patches
 from wsi2dmamba.evaluation.heatmap_files import write_heatmap
+from wsi2dmamba.evaluation.influence import blocks, influence
 from wsi2dmamba.evaluation.run import evaluate_run
+from wsi2dmamba.evaluation.targets import target_gradient
 from wsi2dmamba.features.store import FeatureFile, read_features, write_features
 from wsi2dmamba.slides.tilefile import SlideStamp
 from wsi2dmamba.training.checkpoint import load_model
 from wsi2dmamba.training.config import FeatureSource
+from wsi2dmamba.training.data import bag_of
 from wsi2dmamba.training.run import train_run
 
 RUN = CliRunner()
@@ -54,7 +58,12 @@ def test_a_run_is_judged_from_its_folder(trained: Path) -> None:
     found, report = evaluate_run(trained, EvalConfig(resamples=50, subgroups=("fold",)))
     assert report == trained / "eval" / "report.html" and found.patients == 20
     text = report.read_text()
-    assert "20 patients with" in text and "several_slides" in text and "packages" in text
+    assert (
+        "Table: 25 rows" in text
+        and "20 patients with 25 slides" in text
+        and "several_slides" in text
+        and "packages" in text
+    )
     assert (trained / "eval" / "figures" / "training-curves.svg").is_file()
 
 
@@ -93,7 +102,10 @@ def test_the_qupath_file_holds_closed_squares_in_level0_pixels(trained: Path, sl
         ring = feature["geometry"]["coordinates"][0]
         assert ring[0] == ring[-1] == [x, y] and ring[2] == [x + 128, y + 128]
         assert feature["properties"]["objectType"] == "detection"
-        assert 0 <= feature["properties"]["measurements"]["attention"] <= 1
+        measurements = feature["properties"]["measurements"]
+        assert 0 <= measurements["attention"] <= 1 and all(isinstance(value, float) for value in measurements.values())
+    ids = {str(uuid.UUID(feature["id"])) for feature in collection["features"]}
+    assert len(ids) == 20
 
 
 def test_only_models_that_did_not_train_on_the_patient_are_asked(trained: Path, slide: Path) -> None:
@@ -152,3 +164,26 @@ def test_the_command_says_what_the_colours_mean(trained: Path, slide: Path, tmp_
     result = RUN.invoke(app, ["heatmap", str(trained), str(slide), "--out", str(tmp_path), "--class", "class-1"])
     assert result.exit_code == 0, result.exception
     assert "log-odds of class-1" in result.output and "20 patches" in result.output
+
+
+def test_the_influence_is_the_fall_of_the_prediction_without_the_patch(trained: Path, slide: Path) -> None:
+    file = _features(trained) / "case-001-s0.h5"
+    scores = score_patches(trained, file, source=FeatureSource(dir=file.parent), of_class="class-1", passes=64)
+    hottest = scores.tiles.grid[int(np.argmax(scores.influence))]
+    assert tuple(hottest) == HOT
+
+    bag = bag_of(read_features(file), file).to("cpu", torch.float32)
+    one = load_model(trained / scores.models[0])
+    # The model takes the mean over patches: a patch's fall is its own share of the log-odds less its stand-ins'.
+    share = scores.contribution - scores.contribution.mean()
+    assert scores.influence.max() == pytest.approx(share.max(), rel=0.2)
+    assert np.corrcoef(scores.influence, share)[0, 1] > 0.6
+    shared = influence(one, bag, 1, passes=6)
+    assert len(np.unique(np.round(shared, 9))) <= 6 and np.isfinite(shared).all()
+
+
+def test_blocks_are_the_smallest_squares_that_suffice() -> None:
+    grid = np.argwhere(np.ones((6, 6)))
+    assert len(np.unique(blocks(grid, 36))) == 36
+    fewer = blocks(grid, 10)
+    assert len(np.unique(fewer)) == 9 and fewer[0] == fewer[1] == fewer[6] == fewer[7] != fewer[2]

@@ -1,10 +1,12 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,14 @@ from tests.fabricate import corrupt_jpeg_tile, svs
 from tests.features.tiled import tiled_slides, tiles_of
 from wsi2dmamba.cli import app
 from wsi2dmamba.core.errors import InputError
+from wsi2dmamba.features.chunks import CHUNK_PATCHES, reading_order
 from wsi2dmamba.features.config import ExtractConfig
 from wsi2dmamba.features.encoders import load_encoder
 from wsi2dmamba.features.extract import extract_slides
 from wsi2dmamba.features.store import read_features
 from wsi2dmamba.slides.locks import held
+from wsi2dmamba.slides.patches import read_patches
+from wsi2dmamba.slides.reader import open_slide
 from wsi2dmamba.slides.tilefile import read_tile_file, write_tile_file
 
 
@@ -50,6 +55,22 @@ def test_features_are_the_encoder_of_the_patches_in_the_order_of_the_tile_file(t
     features = read_features(tmp_path / "out" / "texture" / "a.h5").features[:5]
     expected = load_encoder("texture").encode(torch.from_numpy(np.stack(pixels)))
     np.testing.assert_allclose(features, expected.numpy(), atol=0.05)
+
+
+def test_features_stand_in_the_order_of_the_tile_file_though_patches_are_read_in_blocks(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a"], size=(2560, 1280))
+    have = read_tile_file(tiles / "tiles" / "a.h5")
+    order = reading_order(have.grid)
+    assert (np.sort(order) == np.arange(len(have))).all() and (order != np.arange(len(have))).any()
+    first = have.grid[order[:CHUNK_PATCHES]]
+    assert (first.max(axis=0) - first.min(axis=0) == 15).all()
+    extract_slides(config(tiles, tmp_path / "out"))
+    file = read_features(tmp_path / "out" / "texture" / "a.h5")
+    with open_slide(tmp_path / "slides" / "a.svs") as reader:
+        patches, _ = read_patches(reader, have.geometry, have.coords)
+    expected = load_encoder("texture").encode(torch.from_numpy(patches)).numpy()
+    np.testing.assert_array_equal(file.tiles.coords, have.coords)
+    np.testing.assert_allclose(file.features, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_reading_processes_give_the_same_bytes_as_one_process(tmp_path: Path) -> None:
@@ -151,6 +172,37 @@ def test_the_manifest_names_versions_and_parameters(tmp_path: Path) -> None:
     assert manifest["packages"]["torch"] == torch.__version__
     assert manifest["parameters"]["encoder"] == "texture" and manifest["parameters"]["precision"] == "float32"
     assert manifest["result"] == {"encoder": "texture", "encoder_revision": "texture-1", "slides": {"done": 1}}
+
+
+def test_patches_outside_the_slide_fail_it(tmp_path: Path) -> None:
+    tiles = tiled_slides(tmp_path, ["a", "b"])
+    path = tiles / "tiles" / "a.h5"
+    far = read_tile_file(path)
+    lattice = replace(far.geometry.lattice, origin=(100_000, 0))
+    geometry = replace(far.geometry, lattice=lattice, level0_size=(200_000, 400))
+    write_tile_file(path, replace(far, coords=lattice.corners(far.grid), geometry=geometry))
+    report = extract_slides(config(tiles, tmp_path / "out"))
+    assert [row.status for row in report.rows] == ["failed", "done"]
+    assert "outside" in report.rows[0].message and "(100000, 0)" in report.rows[0].message
+
+
+@pytest.mark.parametrize("room", [6_000, 200])
+def test_a_full_disk_fails_what_does_not_fit_in_one_line_and_leaves_nothing_half_written(
+    tmp_path: Path, room: int
+) -> None:
+    tiles = tiled_slides(tmp_path, ["a"])
+    code = (
+        "import resource, sys; from wsi2dmamba.cli import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
+        "main()\n"
+    )
+    arguments = ["extract", "--tiles", tiles, "--out", tmp_path / "out", "--workers", "0", "--device", "cpu"]
+    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    said = [line for line in run.stderr.splitlines() if line.startswith("wsi2dmamba: ")]
+    assert "Traceback" not in run.stderr and len(said) == 1 and "File too large" in said[0], run.stderr
+    assert run.returncode == (1 if room > 1_000 else 2)
+    assert not list((tmp_path / "out").rglob("*.h5"))
+    assert extract_slides(config(tiles, tmp_path / "out")).rows[0].status == "done"
 
 
 def test_slides_that_moved_are_found(tmp_path: Path) -> None:
@@ -271,6 +323,36 @@ def test_slides_staged_on_a_local_disk_give_the_same_bytes(tmp_path: Path) -> No
     for path in (tmp_path / "plain" / "texture").glob("*.h5"):
         assert path.read_bytes() == (tmp_path / "staged" / "texture" / path.name).read_bytes()
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_features(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "small.py").write_text(
+        "import torch\n"
+        "def make(): torch.manual_seed(0); return torch.nn.Sequential(\n"
+        "    torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.GELU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
+    )
+    tiles = tiled_slides(tmp_path, ["a"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        for name, compiled in (("plain", False), ("compiled", True)):
+            extract_slides(config(tiles, tmp_path / name, encoder="small:make", compile=compiled, batch_size=100))
+    one, other = (next((tmp_path / name).rglob("a.h5")) for name in ("plain", "compiled"))
+    np.testing.assert_allclose(read_features(one).features, read_features(other).features, rtol=1e-3, atol=1e-4)
+    if shutil.which("g++") or shutil.which("cl"):
+        assert "uncompiled" not in caplog.text
+
+
+def test_where_compiling_fails_it_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(inputs: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("torch.compile", lambda function: broken)
+    report = extract_slides(config(tiled_slides(tmp_path, ["a", "b"]), tmp_path / "out", compile=True))
+    assert [row.status for row in report.rows] == ["done", "done"]
+    assert caplog.text.count("runs uncompiled") == 1
 
 
 def test_two_devices_share_the_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def contents(path: Path) -> dict[str, Any]:
         found["attributes"] = {key: (type(value), np.asarray(value).tolist()) for key, value in file.attrs.items()}
 
         def visit(name: str, item: h5py.HLObject) -> None:
-            values = (str(item.dtype), item[:].tolist()) if isinstance(item, h5py.Dataset) else ()
+            values = (str(item.dtype), np.asarray(item[()]).tolist()) if isinstance(item, h5py.Dataset) else ()
             attributes = {key: (type(value), np.asarray(value).tolist()) for key, value in item.attrs.items()}
             found[name] = (values, attributes)
 
@@ -131,6 +131,25 @@ def test_an_atlaspatch_file_with_several_encoders_asks_which(tmp_path: Path) -> 
     read = read_features(tmp_path / "s.h5", encoder="resnet50")
     assert read.features.shape == (3, 2) and read.tiles.geometry.mpp == 0.5
     assert read.tiles.geometry.lattice.shape == (2, 2)
+
+
+def test_an_atlaspatch_file_comes_back_with_its_passports_and_every_encoder(tmp_path: Path) -> None:
+    coords = np.array([[0, 512, 512, 512, 0], [512, 0, 512, 512, 0], [0, 0, 512, 512, 0]], dtype=np.int32)
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        for name, values in (("coords", coords), *((f"features/{n}", rng.random((3, 4), np.float32)) for n in "ab")):
+            file.create_dataset(name, data=values, chunks=True, maxshape=(None, values.shape[1]))
+        file["passports/a"] = '{"revision": "1"}'
+        file["passports/names"] = np.array(["x", "y"], dtype=h5py.string_dtype())
+        file.create_group("empty").attrs["note"] = "kept"
+        file["features/b"].attrs["model"] = "b"
+        file.attrs.update(patch_size=256, patch_size_level0=512, level0_magnification=40, target_magnification=20)
+    ours = convert_file(tmp_path / "s.h5", tmp_path / "ours", ConvertOptions("wsi2dmamba", encoder="a"))
+    back = convert_file(ours, tmp_path / "back", ConvertOptions("atlaspatch"))
+    one, other = contents(tmp_path / "s.h5"), contents(back)
+    for name in [name for name in other if name.split("/")[0] == "wsi2dmamba"]:
+        del other[name]
+    assert one == other
 
 
 def test_contours_with_grids_of_their_own_are_put_on_one_lattice(tmp_path: Path) -> None:

@@ -108,21 +108,28 @@ def test_a_checkpoint_that_carries_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "opened").exists()
 
 
-def test_a_run_killed_with_sigkill_and_started_again(tmp_path: Path) -> None:
-    longer = {"train": {"epochs": 60, "checkpoint_seconds": 0}}
+@pytest.mark.parametrize(
+    ("command", "sent"), [("train", signal.SIGKILL), ("train", signal.SIGINT), ("run", signal.SIGINT)]
+)
+def test_a_run_that_is_killed_or_interrupted_and_started_again(
+    command: str, sent: signal.Signals, tmp_path: Path
+) -> None:
+    longer = {"train": {"epochs": 15, "checkpoint_seconds": 0}}
     reference = quick_run(tmp_path / "a", **longer)
     values = run_values(tmp_path / "b", **longer)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
-    command = [sys.executable, "-m", "wsi2dmamba", "train", "--config", str(tmp_path / "run.yaml")]
+    arguments = [sys.executable, "-m", "wsi2dmamba", command, "--config", str(tmp_path / "run.yaml")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
     fold = tmp_path / "b" / "runs" / "quick" / "fold-0"
     deadline = time.monotonic() + 120
     while not (fold / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (fold / "last.ckpt").exists(), "the run ended before it could be killed"
+    process.send_signal(sent)
+    said = process.communicate()[1]
+    assert (fold / "last.ckpt").exists(), f"the run ended before it could be stopped: {said}"
+    if sent == signal.SIGINT:
+        assert process.returncode == 130 and "same command" in said and "Traceback" not in said
     train_run(load_config(tmp_path / "run.yaml"), workers=1)
     expected = train_run(reference, workers=1)
     for index in range(2):

@@ -255,6 +255,13 @@ def test_tensorboard_logs_every_epoch(tmp_path: Path) -> None:
     assert list(folder.glob("fold-0/logs/events.out.tfevents.*"))
 
 
+def test_wandb_has_one_run_for_every_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train_run(quick_run(tmp_path, train={"track": "wandb", "epochs": 1}), workers=1)
+    assert len(list((tmp_path / "runs").glob("**/offline-run-*/run-*.wandb"))) == 2
+
+
 def test_progress_is_told_in_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = quick_run(tmp_path, cases=8, train={"epochs": 3})
     folder = train_run(config, workers=1, say=lambda line: None)

@@ -8,7 +8,7 @@ import torch
 from lifelines import CoxPHFitter
 
 from tests.cohort.tables import labelled_cohort, survival_cohort
-from wsi2dmamba.cohort.table import Case, Cohort
+from wsi2dmamba.cohort.cases import Case, Cohort
 from wsi2dmamba.core.errors import CheckpointError, ConfigError
 from wsi2dmamba.training.config import TaskConfig
 from wsi2dmamba.training.tasks import make_task, task_from_state

@@ -36,7 +36,8 @@ def init(
     without a row, slides listed twice, patients with several slides, the counts of every fold, and leakage in given
     splits. Exit code 1 when something stops a training; the config is written all the same.
 
-    Example: wsi2dmamba init --csv cohort.csv --features features/texture --out run.yaml
+    Example: wsi2dmamba init --csv cohort.csv --features features/texture --out run.yaml; read run.yaml, change what
+    you like, then: wsi2dmamba train --config run.yaml
     """
     from wsi2dmamba.config import load_config
     from wsi2dmamba.core.errors import InputError

@@ -27,6 +27,9 @@ def evaluate_command(
     confidence: float | None = typer.Option(None, help="Coverage of the intervals. Default: 0.95."),
     seed: int | None = typer.Option(None, help="Seed of the resampling. Default: 0."),
     subgroup: list[str] = typer.Option([], help="Column whose values are judged apart; may be repeated."),
+    shuffle_coordinates: bool = typer.Option(
+        False, help="Also ask the models again with every slide's patches shuffled: do they use the arrangement?"
+    ),
     task: str | None = typer.Option(None, help="classification, ordinal, survival or regression. Default: found."),
     group_by: str | None = typer.Option(None, help="Columns, by commas: each combination is a system judged apart."),
     case_column: str | None = typer.Option(None, rich_help_panel=_COLUMNS),
@@ -53,6 +56,7 @@ def evaluate_command(
     \b
     Examples:
     wsi2dmamba eval runs/demo
+    wsi2dmamba eval runs/demo --shuffle-coordinates
     wsi2dmamba eval runs/demo --cohort other.csv --features other/features
     wsi2dmamba eval --predictions theirs.csv --out judged --group-by model,cohort
     """
@@ -66,8 +70,11 @@ def evaluate_command(
         raise InputError("give a run folder, or tables with --predictions, and not both; see wsi2dmamba eval --help")
     if (cohort is None) != (features is None) or (cohort is not None and run is None):
         raise InputError("an external cohort needs a run folder, --cohort and --features")
+    if shuffle_coordinates and (run is None or cohort is not None):
+        raise InputError("--shuffle-coordinates needs a run folder, and judges the run's own test patients")
     if run is not None:
-        _judge_run(run, changed, out, None if cohort is None or features is None else (cohort, features))
+        external = None if cohort is None or features is None else (cohort, features)
+        _judge_run(run, changed, out, external, shuffle_coordinates)
         return
     if out is None:
         raise InputError("--predictions needs --out, the folder of the results")
@@ -105,6 +112,8 @@ def compare_command(
     Both are judged on the same resampled patients. AUCs are tested by DeLong's method, everything else by a
     permutation test that swaps the two systems' predictions patient by patient.
 
+    A − B is positive where A has the larger value; of errors (Brier, calibration, MAE) smaller is better.
+
     Example: wsi2dmamba compare runs/2dmamba runs/abmil
     """
     from wsi2dmamba.core.files import write_json
@@ -121,20 +130,26 @@ def compare_command(
         typer.echo(f"written: {out / 'comparison.json'}", err=True)
 
 
-def _judge_run(run: Path, changed: dict[str, object], out: Path | None, external: tuple[Path, Path] | None) -> None:
+def _judge_run(
+    run: Path, changed: dict[str, object], out: Path | None, external: tuple[Path, Path] | None, shuffle: bool
+) -> None:
     from wsi2dmamba.evaluation.run import evaluate_run, load_run
-    from wsi2dmamba.evaluation.terminal import print_evaluation
+    from wsi2dmamba.evaluation.shuffled import NAMES, compare_with_shuffled
+    from wsi2dmamba.evaluation.terminal import print_comparison, print_evaluation
 
     config = _changed_config(load_run(run).eval, changed)
     title = run.resolve().name
+    shuffled = compare_with_shuffled(run, config) if shuffle else None
     if external is None:
-        found, report = evaluate_run(run, config, out)
+        found, report = evaluate_run(run, config, out, shuffled=shuffled)
     else:
         from wsi2dmamba.evaluation.external import evaluate_external
 
         found, report = evaluate_external(run, *external, config, out)
         title = f"{title} on {external[0].stem}"
     print_evaluation(found, title)
+    if shuffled is not None:
+        print_comparison(shuffled, NAMES)
     typer.echo(f"report: {report}", err=True)
 
 

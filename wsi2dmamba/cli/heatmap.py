@@ -20,22 +20,27 @@ def heatmap(
     ),
     of_class: str | None = typer.Option(None, "--class", help="Class to explain. Default: the most probable one."),
     top: int = typer.Option(12, min=0, help="Highest-scoring patches to show."),
+    passes: int = typer.Option(
+        512, min=0, help="Forward passes of each model for the influence; larger slides go in blocks. 0: none."
+    ),
     opacity: float = typer.Option(0.55, min=0.0, max=1.0, help="Of the colours over the slide, 0 to 1."),
 ) -> None:
     """Show where a model looked on a slide, for classification and survival alike.
 
-    Writes attention.png and contribution.png (the thumbnail with every patch coloured, aligned to the pixel), the
-    top patches, patches.csv, and patches.geojson: drop it on the slide in QuPath for detections with scores.
+    Writes attention.png, contribution.png and influence.png (the thumbnail with every patch coloured, aligned to the
+    pixel), the top patches, patches.csv, and patches.geojson: drop it on the slide in QuPath for detections with
+    scores.
 
     Attention is how much a patch weighs. The contribution says in which direction it pulls: towards the class, or
-    towards a higher risk.
+    towards a higher risk. Both hold what the model carried to the patch from elsewhere. The influence says where the
+    evidence came from: how far the prediction falls when other patches of the slide lie there instead.
 
     Example: wsi2dmamba heatmap runs/demo P001 --class spread
     """
     from wsi2dmamba.evaluation.heatmap_files import summary_lines, write_heatmap
 
     scores, written = write_heatmap(
-        run, slide, features=features, out=out, fold=fold, of_class=of_class, top=top, opacity=opacity
+        run, slide, features=features, out=out, fold=fold, of_class=of_class, top=top, opacity=opacity, passes=passes
     )
     for line in summary_lines(scores):
         typer.echo(line)

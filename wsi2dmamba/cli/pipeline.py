@@ -11,7 +11,9 @@ from wsi2dmamba.cli import app
 
 @app.command("run")
 def run_command(
-    config: Path = typer.Option(..., "--config", "-c", help="The run's YAML, with sections tile and extract."),
+    config: Path = typer.Option(
+        ..., "--config", "-c", help="The run's YAML; with sections tile and extract it starts from slides."
+    ),
     settings: list[str] = typer.Option([], "--set", "-s", help="Change one setting, e.g. train.lr=1e-4."),
     workers: int | None = typer.Option(None, "--workers", "-w", min=1, help="Trainings at the same time."),
     dask: str | None = typer.Option(None, help="Train on a Dask cluster; see `wsi2dmamba train --help`."),

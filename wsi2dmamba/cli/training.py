@@ -37,6 +37,8 @@ def train(
     Run it again after an interruption: finished folds are skipped, the others go on at the step where they were, and
     the result is the same. A finished run is left alone.
 
+    Next: wsi2dmamba eval runs/NAME
+
     Example: wsi2dmamba train --config run.yaml --set train.epochs=30 --set model.name=abmil --set name=abmil
     """
     from wsi2dmamba.config import load_config

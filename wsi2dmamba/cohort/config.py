@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wsi2dmamba.core.validation import Settings
 
@@ -19,6 +20,9 @@ class CohortConfig(Settings):
         One row per slide; `.csv`, `.csv.zip` or `.csv.gz`.
     slide_column, case_column
         Slide id (a `.svs` at the end is ignored) and patient. ``case_column: null`` makes every slide its own patient.
+    case_pattern
+        Regular expression whose first group is the patient in `case_column`'s values, where they say more than that:
+        ``"^(.{12})"`` for TCGA barcodes.
     label_column
         The class, for classification and ordinal tasks.
     label_map
@@ -36,6 +40,7 @@ class CohortConfig(Settings):
     csv: Path
     slide_column: str = "slide_id"
     case_column: str | None = "case_id"
+    case_pattern: str | None = None
     label_column: str | None = None
     label_map: dict[str | int | float, str | int] | None = None
     class_names: list[str] | None = None
@@ -44,6 +49,17 @@ class CohortConfig(Settings):
     censorship_column: str | None = None
     target_column: str | None = None
     where: dict[str, list[str | int | float]] = Field(default_factory=dict)
+
+    @field_validator("case_pattern")
+    @classmethod
+    def _has_a_group(cls, value: str | None) -> str | None:
+        try:
+            groups = re.compile(value).groups if value is not None else 1
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from error
+        if groups != 1:
+            raise ValueError("needs one group, the patient, in round brackets")
+        return value
 
     @model_validator(mode="after")
     def _one_event_column(self) -> CohortConfig:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wsi2dmamba.cohort.cases import Case, Cohort, values_of
 from wsi2dmamba.cohort.config import SplitConfig
 from wsi2dmamba.cohort.folds import Fold, fold_of
-from wsi2dmamba.cohort.table import Case, Cohort, values_of
 from wsi2dmamba.core.errors import CohortError
 
 _STRATA_OF_NUMBERS = 4

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wsi2dmamba.cohort.table import Case, Cohort
+from wsi2dmamba.cohort.cases import Case, Cohort
 from wsi2dmamba.core.errors import CohortError
 
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsi2dmamba.cohort.cases import Case, Cohort, values_of
 from wsi2dmamba.cohort.config import CohortConfig, SplitConfig
 from wsi2dmamba.cohort.drawn import hold_out
 from wsi2dmamba.cohort.folds import Fold, fold_of
 from wsi2dmamba.cohort.reading import read_table, require_column, slide_id_of, some_of
 from wsi2dmamba.cohort.saved import COLUMNS, load_splits
-from wsi2dmamba.cohort.table import Case, Cohort, values_of
 from wsi2dmamba.core.errors import CohortError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wsi2dmamba.cohort.cases import Cohort, Exclusion, check_outcomes_vary
 from wsi2dmamba.cohort.reading import some_of
-from wsi2dmamba.cohort.table import Cohort, Exclusion, check_outcomes_vary
 from wsi2dmamba.core.errors import CohortError
 
 FEATURE_SUFFIXES = (".h5", ".hdf5")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from wsi2dmamba.cohort import drawn, given
+from wsi2dmamba.cohort.cases import Cohort
 from wsi2dmamba.cohort.config import CohortConfig, SplitConfig
 from wsi2dmamba.cohort.folds import Fold, check_fold, weak_spots
-from wsi2dmamba.cohort.table import Cohort
 
 __all__ = ["Fold", "check_fold", "make_splits", "weak_spots"]
 

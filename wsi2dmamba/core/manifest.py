@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import socket
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from wsi2dmamba import __version__
+from wsi2dmamba.core.environment import versions
 from wsi2dmamba.core.files import write_json
 
 PACKAGES = (
@@ -39,18 +39,11 @@ def write_manifest(path: Path, command: str, parameters: dict[str, Any], result:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "wsi2dmamba": __version__,
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": versions(PACKAGES),
         "parameters": {key: _plain(value) for key, value in parameters.items()},
         "result": result,
     }
     write_json(path, manifest)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _plain(value: Any) -> Any:

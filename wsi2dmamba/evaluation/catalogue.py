@@ -68,6 +68,14 @@ CATALOGUE: dict[str, MetricInfo] = {
     "auc_t": MetricInfo(
         "AUC(t), mean", "Cumulative/dynamic AUC averaged over the horizons, pairs of the same fold.", chance=0.5
     ),
+    "hazard_ratio": MetricInfo(
+        "Hazard ratio, high against low risk",
+        "Cox regression, baseline hazard by fold; groups cut where the training patients of the fold said.",
+        chance=1.0,
+    ),
+    "hazard_ratio_per_sd": MetricInfo(
+        "Hazard ratio per SD of the risk", "Cox regression, baseline hazard by fold; SD within the fold.", chance=1.0
+    ),
     "integrated_brier": MetricInfo(
         "Integrated Brier",
         "Error of the predicted survival probabilities up to the horizon, censoring-weighted.",

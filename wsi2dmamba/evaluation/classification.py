@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 
 from wsi2dmamba.evaluation.bootstrap import Floats, Metrics, ratio
 from wsi2dmamba.evaluation.ranking import average_precision, pair_auc
-from wsi2dmamba.evaluation.rows import Rows
+from wsi2dmamba.evaluation.rows import Cuts, Rows
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -36,7 +36,9 @@ class OperatingPoints:
         return np.asarray(rows.probability >= np.stack(at))
 
 
-def choose_operating_points(test: Rows, validation: Rows, rule: str | float) -> OperatingPoints:
+def choose_operating_points(
+    test: Rows, validation: Rows, rule: str | float, cuts: Cuts | None = None
+) -> OperatingPoints:
     """Choose, for every fold and seed of the test rows, the thresholds on its validation rows.
 
     Parameters
@@ -45,11 +47,15 @@ def choose_operating_points(test: Rows, validation: Rows, rule: str | float) -> 
         The judged rows and those that thresholds may be chosen on.
     rule
         ``"youden"`` (Youden 1950: the largest sensitivity + specificity − 1) or one fixed probability.
+    cuts
+        Thresholds fixed before, which are then taken instead of choosing.
     """
     classes = test.probability.shape[1]
     keys = sorted({(int(f), int(s)) for f, s in zip(test.fold, test.seed, strict=True)})
     if not isinstance(rule, str):
         return OperatingPoints({key: np.full(classes, float(rule)) for key in keys}, from_validation=False)
+    if cuts is not None:
+        return OperatingPoints({key: np.array(cuts.thresholds) for key in keys}, cuts.from_validation)
     chosen: dict[tuple[int, int], Floats] = {}
     complete = True
     for key in keys:

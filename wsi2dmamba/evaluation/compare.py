@@ -229,7 +229,7 @@ def _stack(a: Rows, b: Rows, patients: int, *, with_survival: bool) -> Rows:
     def both(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(a, name), getattr(b, name)])
 
-    names = ("fold", "seed", "label", "probability", "time", "event", "target", "prediction")
+    names = ("fold", "seed", "label", "probability", "time", "event", "target", "prediction", "high", "risk_sd")
     none = np.empty((len(a) + len(b), 0))
     return Rows(
         case=np.concatenate([a.case, b.case + patients]),

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
 from wsi2dmamba.cohort.matching import match_features
+from wsi2dmamba.cohort.summary import cohort_json
 from wsi2dmamba.cohort.table import load_cohort
 from wsi2dmamba.core.errors import EvaluationError
+from wsi2dmamba.evaluation.classification import choose_operating_points
 from wsi2dmamba.evaluation.config import EvalConfig
 from wsi2dmamba.evaluation.judge import evaluate
 from wsi2dmamba.evaluation.output import write_evaluation
 from wsi2dmamba.evaluation.predictions import read_predictions
 from wsi2dmamba.evaluation.report import Background
 from wsi2dmamba.evaluation.results import Evaluation
+from wsi2dmamba.evaluation.rows import Cuts, Predictions
 from wsi2dmamba.evaluation.run import background_of, load_run, task_of, thumbnails_of
 from wsi2dmamba.evaluation.subgroups import with_columns
 from wsi2dmamba.training.data import BagStore
 from wsi2dmamba.training.ensemble import Ensemble
 from wsi2dmamba.training.inference import prediction_table
 from wsi2dmamba.training.preflight import describe_features
-from wsi2dmamba.training.run import cohort_summary
 
 
 def evaluate_external(
@@ -49,8 +52,9 @@ def evaluate_external(
 
     Notes
     -----
-    Nothing is tuned on the external cohort: operating points come from the run's validation patients and the risk
-    cut from its training patients, each with the mean of the predictions it got in the folds where it had that part.
+    Nothing is tuned on the external cohort. The prediction is the mean of the models', so its operating points are
+    the means of theirs: each model's threshold is chosen on its own validation patients, its risk cut is the quantile
+    of its own training patients.
 
     Raises
     ------
@@ -67,18 +71,18 @@ def evaluate_external(
     source = settings.features.model_copy(update={"dir": features})
     ensemble.check(describe_features(matched.paths, source), features)
     cases = list(matched.cohort.cases)
-    own = read_predictions(run / "predictions.csv", task=task_of(settings)).table
-    _refuse_shared_patients({case.case_id for case in cases}, set(own["case_id"]))
+    own = read_predictions(run / "predictions.csv", task=task_of(settings))
+    _refuse_shared_patients({case.case_id for case in cases}, set(own.table["case_id"]))
     predicted = ensemble.predict(cases, BagStore(matched.paths, source))
     judged = prediction_table(cases, task.truth(cases), predicted, fold=0, seed=0, split="test")
-    checked = read_predictions(pd.concat([judged, *_reference_rows(own)], ignore_index=True), task=task_of(settings))
+    checked = replace(read_predictions(judged, task=task_of(settings)), cuts=mean_cuts(own, config))
     if config.subgroups:
         checked = with_columns(checked, {case.case_id: case.extra for case in cases})
     found = evaluate(checked, config)
     described = background_of(run)
     background = Background(
         title=f"{described.title} on {table.stem}",
-        cohort=cohort_summary(matched.cohort, matched.unlabelled),
+        cohort=cohort_json(matched.cohort, matched.unlabelled),
         environment=described.environment,
         config=described.config,
     )
@@ -96,16 +100,14 @@ def _refuse_shared_patients(external: set[str], own: set[str]) -> None:
         )
 
 
-def _reference_rows(own: pd.DataFrame) -> list[pd.DataFrame]:
-    """The run's validation and training patients, one row each, as if one model had said the mean."""
-    rows = []
-    for split in ("validation", "train"):
-        part = own[own["split"] == split].drop(columns=["fold", "seed", "split"])
-        means = [
-            name for name in part if str(name).startswith(("prob_", "survival_")) or name in ("risk", "prediction")
-        ]
-        how = {str(name): ("mean" if name in means else "first") for name in part if name != "case_id"}
-        joined = part.groupby("case_id", as_index=False).agg(how).assign(fold=0, seed=0, split=split)
-        rows.append(joined)
-    # A patient is in training in one fold and in validation in another; it serves each purpose once.
-    return [one for one in rows if len(one)]
+def mean_cuts(own: Predictions, config: EvalConfig) -> Cuts:
+    """Return the means, over the models of a run, of the operating points that each has on its own patients."""
+    if own.task in ("classification", "ordinal"):
+        points = choose_operating_points(own.rows("test"), own.rows("validation"), config.threshold)
+        mean = np.mean(list(points.thresholds.values()), axis=0)
+        return Cuts(tuple(float(value) for value in mean), points.from_validation)
+    if own.task == "survival":
+        training = own.table[own.table["split"] == "train"]
+        cuts = training.groupby(["fold", "seed"])["risk"].quantile(config.risk_group_quantile)
+        return Cuts(risk=float(cuts.mean()))
+    return Cuts()

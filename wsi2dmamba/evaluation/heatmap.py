@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi2dmamba.core.errors import EvaluationError
+from wsi2dmamba.core.progress import track
 from wsi2dmamba.evaluation.bootstrap import Floats
+from wsi2dmamba.evaluation.influence import influence
+from wsi2dmamba.evaluation.targets import target_gradient, target_name
 from wsi2dmamba.features.store import read_features
+from wsi2dmamba.models.base import Bag
 from wsi2dmamba.slides.tilefile import TileFile
 from wsi2dmamba.training.checkpoint import TrainedModel, load_model, trained_folders
 from wsi2dmamba.training.config import FeatureSource
 from wsi2dmamba.training.data import bag_of
+
+SCORES = ("attention", "contribution", "influence")
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,13 @@ class PatchScores:
     attention
         (N,) averaged over the models, summing to one.
     contribution
-        (N,) how far each patch moves `target`, averaged over the models; None where a head allows no such reading.
+        (N,) what each patch's token adds to `target`, averaged over the models; None where a head allows no such
+        reading.
+    influence
+        (N,) by how much each patch raises `target` against random patches in its place, averaged over the models;
+        None where it was not asked for.
     target
-        What the contribution is about, e.g. ``"log-odds of tumour"``.
+        What contribution and influence are about, e.g. ``"log-odds of tumour"``.
     models
         Names of the trainings that were asked.
     held_out
@@ -43,6 +53,7 @@ class PatchScores:
     tiles: TileFile
     attention: Floats
     contribution: Floats | None
+    influence: Floats | None
     target: str
     models: tuple[str, ...]
     held_out: bool
@@ -52,16 +63,14 @@ class PatchScores:
         return np.asarray((pd.Series(self.values(name)).rank() - 0.5) / len(self.tiles), dtype=np.float64)
 
     def values(self, name: str) -> Floats:
-        """Return the (N,) ``attention`` or ``contribution``."""
-        values = self.attention if name == "attention" else self.contribution
-        if values is None:
-            raise EvaluationError("the head of this model allows no contribution of single patches")
+        """Return the (N,) score of one of `names`."""
+        values: Floats = getattr(self, name)
         return values
 
     @property
     def names(self) -> tuple[str, ...]:
         """The scores there are."""
-        return ("attention",) if self.contribution is None else ("attention", "contribution")
+        return tuple(name for name in SCORES if getattr(self, name) is not None)
 
     def table(self) -> pd.DataFrame:
         """Return one line per patch: level-0 corner, lattice cell, scores and their ranks."""
@@ -76,7 +85,13 @@ class PatchScores:
 
 
 def score_patches(
-    run: Path, feature_file: Path, *, source: FeatureSource, fold: int | None = None, of_class: str | None = None
+    run: Path,
+    feature_file: Path,
+    *,
+    source: FeatureSource,
+    fold: int | None = None,
+    of_class: str | None = None,
+    passes: int = 0,
 ) -> PatchScores:
     """Ask a run's models about the patches of one slide.
 
@@ -93,6 +108,8 @@ def score_patches(
         is not of the run, all of them.
     of_class
         Class whose log-odds the contribution is about; default: the most probable one.
+    passes
+        Most forward passes of each model for the influence; 0 leaves it out.
 
     Raises
     ------
@@ -125,47 +142,16 @@ def score_patches(
         tiles=file.tiles,
         attention=attention,
         contribution=contribution,
+        influence=_mean_influence(models, bag, chosen, passes) if passes else None,
         target=target_name(models[0], chosen),
         models=tuple(folder.name for folder in folders),
         held_out=held_out,
     )
 
 
-def target_gradient(trained: TrainedModel, logits: Tensor, of_class: int) -> Tensor:
-    """Return (out_dim,) the gradient, with respect to the logits, of what a patch is said to contribute to.
-
-    The head is linear, so the logits are sums over patches; the target is a curved function of them, and a patch's
-    share of it is, to first order, its own logits times this gradient.
-
-    Parameters
-    ----------
-    trained
-        The model; its task decides the target.
-    logits
-        (out_dim,) the slide's logits.
-    of_class
-        Number of the class (classification only).
-    """
-    point = logits.detach().clone().requires_grad_(True)
-    kind = trained.task.kind
-    if kind == "classification":
-        others = torch.cat([point[:of_class], point[of_class + 1 :]])
-        target = point[of_class] - torch.logsumexp(others, dim=0)
-    elif kind == "ordinal":
-        target = torch.cumprod(torch.sigmoid(point), dim=0).sum()  # the expected grade
-    elif kind == "survival":
-        target = -torch.cumprod(torch.sigmoid(-point), dim=0).sum()  # the risk that is reported
-    else:
-        target = point[0]
-    (gradient,) = torch.autograd.grad(target, point)
-    return gradient
-
-
-def target_name(trained: TrainedModel, of_class: int) -> str:
-    """Return what `target_gradient` is about, in words."""
-    if trained.task.kind == "classification":
-        return f"log-odds of {trained.task.state()['class_names'][of_class]}"
-    return {"ordinal": "expected grade", "regression": "predicted value"}.get(trained.task.kind, "risk")
+def _mean_influence(models: list[TrainedModel], bag: Bag, of_class: int, passes: int) -> Floats:
+    each = [influence(one, bag, of_class, passes) for one in track(models, len(models), "influence", "models")]
+    return np.asarray(np.mean(each, axis=0), dtype=np.float64)
 
 
 def _choose_models(run: Path, slide_id: str, fold: int | None) -> tuple[list[Path], bool]:

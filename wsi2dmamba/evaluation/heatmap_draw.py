@@ -13,7 +13,7 @@ from wsi2dmamba.slides.reader import SlideReader
 from wsi2dmamba.slides.thumbnail import Thumbnail
 
 Picture = NDArray[np.uint8]
-_COLOURS = {"attention": "inferno", "contribution": "RdBu_r"}
+_COLOURS = {"attention": "inferno", "contribution": "RdBu_r", "influence": "RdBu_r"}
 _MARGIN_PX = 6
 _SHOWN_PX = 192
 
@@ -32,8 +32,9 @@ def patch_boxes(scores: PatchScores, downsample: float, size: tuple[int, int]) -
 def colours(scores: PatchScores, name: str) -> Floats:
     """Return (N, 3) RGB in 0..1.
 
-    Attention is coloured by rank, since a few patches hold most of it. Contributions keep their sign: red speaks
-    for the target, blue against it, the palest is zero, and the 99th percentile of their size is full colour.
+    Attention is coloured by rank, since a few patches hold most of it. Contribution and influence keep their sign:
+    red speaks for the target, blue against it, the palest is zero, and the 99th percentile of their size is full
+    colour.
     """
     if name == "attention":
         level = scores.rank(name)
@@ -52,7 +53,7 @@ def overlay(scores: PatchScores, name: str, thumbnail: Thumbnail, opacity: float
     scores
         What to show.
     name
-        ``attention`` or ``contribution``.
+        ``attention``, ``contribution`` or ``influence``.
     thumbnail
         The slide.
     opacity
@@ -102,4 +103,5 @@ def colour_bar(name: str, target: str) -> str:
     """Return in words what the colours of `overlay` mean."""
     if name == "attention":
         return "attention by rank: dark = least, bright = most attended"
-    return f"contribution to the {target}: red = for, blue = against"
+    what = {"contribution": f"contribution to the {target}", "influence": f"what the {target} owes to the patch"}
+    return f"{what[name]}: red = for, blue = against"

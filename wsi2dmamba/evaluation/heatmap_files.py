@@ -28,6 +28,7 @@ def write_heatmap(
     of_class: str | None = None,
     top: int = 12,
     opacity: float = 0.55,
+    passes: int = 512,
 ) -> tuple[PatchScores, list[Path]]:
     """Write a slide's heatmaps into `<run>/heatmaps/<slide_id>/` (or `out`).
 
@@ -41,7 +42,7 @@ def write_heatmap(
         Feature file, or folder of feature files; default: the run's.
     out
         Output folder.
-    fold, of_class
+    fold, of_class, passes
         See `score_patches`.
     top
         How many of the highest-scoring patches to show.
@@ -63,7 +64,7 @@ def write_heatmap(
     given = Path(slide)
     slide_id = given.stem if given.exists() else slide
     feature_file = _feature_file(features or settings.features.dir, slide_id)
-    scores = score_patches(run, feature_file, source=settings.features, fold=fold, of_class=of_class)
+    scores = score_patches(run, feature_file, source=settings.features, fold=fold, of_class=of_class, passes=passes)
     path = given if given.exists() else _slide_of(scores, slide)
     folder = out or run / "heatmaps" / scores.tiles.geometry.slide_id
     written = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import numpy as np
 from wsi2dmamba.evaluation.heatmap import PatchScores
 from wsi2dmamba.evaluation.heatmap_draw import colours
 
+_IDS = uuid.uuid5(uuid.NAMESPACE_URL, "wsi2dmamba/patches")
+
 
 def to_geojson(scores: PatchScores, colour_by: str = "attention") -> dict[str, Any]:
     """Return a GeoJSON FeatureCollection that QuPath (0.4 and later) opens by drag and drop.
 
-    Every patch is a detection, a closed square in level-0 pixels. There is no coordinate reference system: pixels
-    are no place on Earth, and QuPath refuses a wrong one. Measurements show in QuPath's measurement maps.
+    Every patch is a detection with a UUID, a closed square in level-0 pixels; its measurements are a map, as QuPath
+    writes and reads them since 0.4 (`QuPathTypeAdapters` in its source). There is no coordinate reference system:
+    pixels are no place on Earth, and QuPath refuses a wrong one. Measurements show in QuPath's measurement maps.
 
     Parameters
     ----------
@@ -30,7 +34,7 @@ def to_geojson(scores: PatchScores, colour_by: str = "attention") -> dict[str, A
     features = [
         {
             "type": "Feature",
-            "id": f"{scores.tiles.geometry.slide_id}-{row}-{col}",
+            "id": str(uuid.uuid5(_IDS, f"{scores.tiles.geometry.slide_id}/{row}/{col}")),
             "geometry": {"type": "Polygon", "coordinates": [_square(int(x), int(y), side)]},
             "properties": {
                 "objectType": "detection",

@@ -22,7 +22,7 @@ from wsi2dmamba.evaluation.config import EvalConfig, TableColumns
 from wsi2dmamba.evaluation.predictions import read_predictions
 from wsi2dmamba.evaluation.regression import RegressionMetrics
 from wsi2dmamba.evaluation.results import Evaluation, Spread
-from wsi2dmamba.evaluation.riskgroups import compare_groups
+from wsi2dmamba.evaluation.riskgroups import compare_groups, split_by_risk, with_groups
 from wsi2dmamba.evaluation.rows import Predictions, Rows, Task
 from wsi2dmamba.evaluation.survival import FollowUp, SurvivalMetrics, default_horizons
 
@@ -60,6 +60,7 @@ def evaluate(
     folds = {int(fold): judge.intervals(rows.where(rows.fold == fold)) for fold in np.unique(rows.fold)}
     seeds = {int(seed): judge.values(rows.where(rows.seed == seed)) for seed in np.unique(rows.seed)}
     survival = checked.task == "survival"
+    parts = {fold: rows.where(rows.fold == fold) for fold in folds} if survival else {}
     return Evaluation(
         predictions=checked,
         config=config,
@@ -70,7 +71,8 @@ def evaluate(
         over_folds=_spread([{name: value.estimate for name, value in fold.items()} for fold in folds.values()]),
         patients=len(rows.case_ids),
         events=_events(rows) if survival else None,
-        risk_groups=compare_groups(checked, config.risk_group_quantile, config.confidence) if survival else None,
+        risk_groups=compare_groups(rows, judge.cut_fixed_on, config.confidence) if survival else None,
+        fold_groups={k: compare_groups(part, judge.cut_fixed_on, config.confidence) for k, part in parts.items()},
         horizon=judge.follow_up.horizon if judge.follow_up else None,
         notes=(*checked.notes, *judge.notes, *_fold_notes(folds), *_limit_notes(pooled)),
     )
@@ -93,14 +95,18 @@ class Judge:
         self.follow_up: FollowUp | None = None
         self.points: OperatingPoints | None = None
         self.horizons: tuple[float, ...] = ()
+        self.cut_fixed_on = ""
         self.notes: tuple[str, ...] = ()
         if predictions.task in ("classification", "ordinal"):
-            self.points = choose_operating_points(self.test, predictions.rows("validation"), config.threshold)
+            validation = predictions.rows("validation")
+            self.points = choose_operating_points(self.test, validation, config.threshold, predictions.cuts)
             if config.threshold == "youden" and not self.points.from_validation:
                 self.notes = (
                     "no validation rows of both kinds in every fold: there sensitivity and specificity are at 0.5",
                 )
         elif predictions.task == "survival":
+            high, self.cut_fixed_on = split_by_risk(predictions, config.risk_group_quantile)
+            self.test = with_groups(self.test, high)
             self.follow_up = FollowUp.of(self.test)
             self.horizons = config.horizons or default_horizons(self.test, self.follow_up)
 

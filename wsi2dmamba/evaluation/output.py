@@ -9,7 +9,9 @@ import pandas as pd
 
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json, write_text
 from wsi2dmamba.evaluation.catalogue import describe
+from wsi2dmamba.evaluation.compare import Comparison
 from wsi2dmamba.evaluation.figures.classes import class_drawings
+from wsi2dmamba.evaluation.figures.flow import flow_of_patients
 from wsi2dmamba.evaluation.figures.forest import ForestLine, forest
 from wsi2dmamba.evaluation.figures.outcomes import auc_over_time, kaplan_meier, predicted_against_true
 from wsi2dmamba.evaluation.figures.style import Drawing, house_style, percent
@@ -27,6 +29,7 @@ def write_evaluation(
     *,
     histories: Mapping[str, pd.DataFrame] | None = None,
     thumbnail: Thumbnail | None = None,
+    shuffled: Comparison | None = None,
 ) -> Path:
     """Write metrics.json, predictions.csv, figures/ and report.html into `folder`.
 
@@ -42,6 +45,8 @@ def write_evaluation(
         Training → history.csv, for the training curves.
     thumbnail
         case_id → PNG of its slide.
+    shuffled
+        The run against itself on shuffled patches; also written as shuffled-patches.json.
 
     Returns
     -------
@@ -49,14 +54,20 @@ def write_evaluation(
         The report.
     """
     drawings = draw(found, histories or {})
-    report = render_report(found, drawings, most_certain_mistakes(found, thumbnail), background)
+    with house_style():
+        flow = flow_of_patients(background.cohort, found.patients)
+    report = render_report(
+        found, drawings, most_certain_mistakes(found, thumbnail), background, flow=flow, shuffled=shuffled
+    )
     for place in (folder, folder / "figures"):
         remove_partials(make_folder(place))
-    for drawing in drawings:
+    for drawing in [*([flow] if flow else []), *drawings]:
         drawing.write(folder / "figures")
     with atomic_path(folder / "predictions.csv") as partial:
         found.predictions.table.to_csv(partial, index=False)
     write_text(folder / "report.html", report)
+    if shuffled is not None:
+        write_json(folder / "shuffled-patches.json", shuffled.to_dict())
     # The numbers come last: where metrics.json stands, everything stands.
     write_json(folder / "metrics.json", found.to_dict())
     return folder / "report.html"

@@ -11,6 +11,7 @@ import jinja2
 from wsi2dmamba import __version__
 from wsi2dmamba.evaluation.bootstrap import Interval
 from wsi2dmamba.evaluation.catalogue import HEADLINES, describe, metric_order
+from wsi2dmamba.evaluation.compare import Comparison
 from wsi2dmamba.evaluation.figures.style import Drawing, percent
 from wsi2dmamba.evaluation.mistakes import Mistake
 from wsi2dmamba.evaluation.results import Evaluation, RiskGroups
@@ -39,7 +40,13 @@ class Background:
 
 
 def render_report(
-    found: Evaluation, drawings: Sequence[Drawing], mistakes: Sequence[Mistake], background: Background
+    found: Evaluation,
+    drawings: Sequence[Drawing],
+    mistakes: Sequence[Mistake],
+    background: Background,
+    *,
+    flow: Drawing | None = None,
+    shuffled: Comparison | None = None,
 ) -> str:
     """Return the page. All text from the data is escaped; pictures are inside the page."""
     environment = jinja2.Environment(
@@ -59,7 +66,8 @@ def render_report(
         metrics=metric_rows(found),
         fold_columns=fold_columns(found),
         confidence=percent(found.config.confidence),
-        flow=flow_of_exclusions(background.cohort),
+        flow=flow,
+        shuffled=comparison_rows(shuffled) if shuffled is not None else [],
     )
 
 
@@ -93,6 +101,26 @@ def metric_rows(found: Evaluation) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def comparison_rows(found: Comparison) -> list[dict[str, str]]:
+    """Return the lines of a comparison's table: metric, both values, difference with interval, P."""
+    return [
+        {
+            "title": describe(name).title,
+            "a": format_interval(one.a),
+            "b": format_interval(one.b),
+            "difference": format_interval(one.difference),
+            "p": format_p(one.p_value),
+        }
+        for name in metric_order(found.metrics)
+        if "/" not in name and (one := found.metrics[name]) is not None
+    ]
+
+
+def format_p(p: float | None) -> str:
+    """Return ``0.012`` or ``< 0.001``; a dash where no test applies."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def fold_columns(found: Evaluation) -> dict[str, Any]:
@@ -142,21 +170,3 @@ def groups_sentence(groups: RiskGroups, confidence: str) -> str:
         f"Patients above the risk cut {where} had a hazard ratio of {ratio.estimate:.2f} "
         f"({confidence} interval {ratio.lower:.2f} to {ratio.upper:.2f}{test})."
     )
-
-
-def flow_of_exclusions(cohort: Mapping[str, Any]) -> list[str]:
-    """Return the steps from the table to the analysed patients, in words."""
-    if not cohort:
-        return []
-    steps = [
-        f"{len(one['ids'])} {one['unit']} left out: {one['reason']}"
-        for one in cohort.get("exclusions", [])
-        if one["ids"]
-    ]
-    several = cohort.get("patients_with_several_slides", 0)
-    steps.append(f"Analysed: {cohort['patients']} patients with {cohort['slides']} slides ({several} with several).")
-    if "classes" in cohort:
-        steps.append("Classes: " + ", ".join(f"{name} {count}" for name, count in cohort["classes"].items()) + ".")
-    if "events" in cohort:
-        steps.append(f"{cohort['events']} events, {cohort['censored']} censored.")
-    return steps

@@ -32,10 +32,11 @@ class RiskGroups:
     fixed_on
         ``"train"``, ``"validation"``, or ``"test"`` when the table has no other rows: then the split is only
         exploratory.
-    log_rank_p
-        Log-rank test of the two groups, one row for each patient.
+    log_rank_statistic, log_rank_p
+        Log-rank test of the two groups (χ², one degree of freedom), one row for each patient.
     hazard_ratio
-        High against low risk, Cox regression baseline hazard by fold; Wald interval.
+        High against low risk, Cox regression, baseline hazard by fold; Wald interval. (The bootstrap interval is
+        that of the metric `hazard_ratio`.)
     hazard_ratio_per_sd
         The same for one standard deviation of the risk within its fold.
     low, high
@@ -43,6 +44,7 @@ class RiskGroups:
     """
 
     fixed_on: str
+    log_rank_statistic: float | None
     log_rank_p: float | None
     hazard_ratio: Interval
     hazard_ratio_per_sd: Interval
@@ -70,8 +72,8 @@ class Evaluation:
         Mean and SD.
     patients, events
         Judged patients, and events among them (None outside survival).
-    risk_groups
-        Of a survival task.
+    risk_groups, fold_groups
+        Of a survival task: all patients, and those of each fold.
     horizon
         τ of the censoring-weighted metrics; None outside survival.
     notes
@@ -88,6 +90,7 @@ class Evaluation:
     patients: int
     events: int | None = None
     risk_groups: RiskGroups | None = None
+    fold_groups: Mapping[int, RiskGroups] = field(default_factory=dict)
     horizon: float | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -125,6 +128,7 @@ class Evaluation:
             "over_seeds": spreads(self.over_seeds),
             "over_folds": spreads(self.over_folds),
             "risk_groups": _risk_groups(self.risk_groups),
+            "fold_groups": {str(fold): _risk_groups(groups) for fold, groups in self.fold_groups.items()},
             "notes": list(self.notes),
         }
 
@@ -134,6 +138,7 @@ def _risk_groups(groups: RiskGroups | None) -> dict[str, Any] | None:
         return None
     return {
         "fixed_on": groups.fixed_on,
+        "log_rank_statistic": groups.log_rank_statistic,
         "log_rank_p": groups.log_rank_p,
         "hazard_ratio": groups.hazard_ratio.to_dict(),
         "hazard_ratio_per_sd": groups.hazard_ratio_per_sd.to_dict(),

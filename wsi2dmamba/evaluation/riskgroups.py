@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,9 @@ from wsi2dmamba.evaluation.rows import Predictions, Rows
 def split_by_risk(predictions: Predictions, quantile: float) -> tuple[NDArray[np.bool_], str]:
     """Return which test rows are at high risk, and on which rows the cut was fixed.
 
-    The cut of a fold and seed is the `quantile` of its training patients' risks; of its validation patients' where
-    the table has no training rows; of the test patients' themselves as the last resort.
+    A cut that comes with the predictions is taken. Else the cut of a fold and seed is the `quantile` of its training
+    patients' risks; of its validation patients' where the table has no training rows; of the test patients'
+    themselves as the last resort.
 
     Returns
     -------
@@ -28,6 +30,8 @@ def split_by_risk(predictions: Predictions, quantile: float) -> tuple[NDArray[np
         (n,) bool for the test rows; ``"train"``, ``"validation"`` or ``"test"``.
     """
     table = predictions.table
+    if predictions.cuts is not None and predictions.cuts.risk is not None:
+        return (table.loc[table["split"] == "test", "risk"] > predictions.cuts.risk).to_numpy(), "train"
     fixed_on = next(split for split in ("train", "validation", "test") if (table["split"] == split).any())
     test = table[table["split"] == "test"]
     cuts = table[table["split"] == fixed_on].groupby(["fold", "seed"])["risk"].quantile(quantile)
@@ -38,23 +42,28 @@ def split_by_risk(predictions: Predictions, quantile: float) -> tuple[NDArray[np
     return (test["risk"] > cut).to_numpy(), fixed_on
 
 
-def patient_groups(rows: Rows, high: NDArray[np.bool_]) -> pd.DataFrame:
-    """Return one line per patient: time, event, fold, whether most of its rows say high risk, and its mean risk.
+def with_groups(rows: Rows, high: NDArray[np.bool_]) -> Rows:
+    """Return the rows with their risk group, and their risk in standard deviations of its fold and seed.
 
-    Risks are in standard deviations of their fold and seed, since models differ in scale.
+    Models differ in scale, so risks are compared within their own model only.
     """
     keys = pd.DataFrame({"fold": rows.fold, "seed": rows.seed})
     risk = pd.Series(rows.risk)
     by_model = risk.groupby([keys["fold"], keys["seed"]])
     deviation = by_model.transform("std", ddof=0).replace(0.0, 1.0)
+    return replace(rows, high=high, risk_sd=((risk - by_model.transform("mean")) / deviation).to_numpy())
+
+
+def patient_groups(rows: Rows) -> pd.DataFrame:
+    """Return one line per patient: time, event, fold, whether most of its rows say high risk, and its mean risk."""
     table = pd.DataFrame(
         {
             "case": rows.case,
             "time": rows.time,
             "event": rows.event.astype(int),
             "fold": rows.fold,
-            "high": high.astype(float),
-            "risk_sd": (risk - by_model.transform("mean")) / deviation,
+            "high": rows.high.astype(float),
+            "risk_sd": rows.risk_sd,
         }
     )
     joined = table.groupby("case").agg(
@@ -68,16 +77,17 @@ def patient_groups(rows: Rows, high: NDArray[np.bool_]) -> pd.DataFrame:
     return joined
 
 
-def compare_groups(predictions: Predictions, quantile: float, confidence: float) -> RiskGroups:
-    """Return log-rank test and hazard ratios of the risk groups among the test patients."""
-    high, fixed_on = split_by_risk(predictions, quantile)
-    patients = patient_groups(predictions.rows("test"), high)
+def compare_groups(rows: Rows, fixed_on: str, confidence: float) -> RiskGroups:
+    """Return log-rank test and hazard ratios of the risk groups among some rows (`with_groups`)."""
+    patients = patient_groups(rows)
     low, up = patients[patients["high"] == 0], patients[patients["high"] == 1]
-    p = None
+    statistic = p = None
     if len(low) and len(up):
-        p = float(logrank_test(low["time"], up["time"], low["event"], up["event"]).p_value)
+        test = logrank_test(low["time"], up["time"], low["event"], up["event"])
+        statistic, p = float(test.test_statistic), float(test.p_value)
     return RiskGroups(
         fixed_on=fixed_on,
+        log_rank_statistic=statistic,
         log_rank_p=p,
         hazard_ratio=_hazard_ratio(patients, "high", confidence),
         hazard_ratio_per_sd=_hazard_ratio(patients, "risk_sd", confidence),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,25 @@ from numpy.typing import NDArray
 
 Task = Literal["classification", "ordinal", "survival", "regression"]
 SURVIVAL_PREFIX = "survival_"
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Operating points that were fixed before, on other patients.
+
+    Attributes
+    ----------
+    thresholds
+        Probability of each class from which a case is called positive; empty outside classification.
+    from_validation
+        Whether all of them were chosen on validation patients.
+    risk
+        Risk above which a patient is at high risk; None outside survival.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    from_validation: bool = True
+    risk: float | None = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,9 @@ class Predictions:
         The t of the survival_<t> columns, ascending.
     notes
         What was done to the table and should be read with the result.
+    cuts
+        Operating points that come with the predictions; None: they are chosen on the table's own validation and
+        training rows.
     """
 
     table: pd.DataFrame
@@ -37,6 +59,7 @@ class Predictions:
     class_names: tuple[str, ...] = ()
     survival_times: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    cuts: Cuts | None = None
 
     @property
     def probability_columns(self) -> list[str]:
@@ -77,6 +100,9 @@ class Rows:
         (n, times) predicted survival probabilities, NaN where the row's fold has no such column.
     target, prediction
         (n,) of a regression.
+    high, risk_sd
+        (n,) whether the row is in the high-risk group, and its risk in standard deviations of its fold and seed;
+        empty until the groups are made (`riskgroups.with_groups`).
     """
 
     case: NDArray[np.int64]
@@ -91,6 +117,8 @@ class Rows:
     survival: NDArray[np.float64]
     target: NDArray[np.float64]
     prediction: NDArray[np.float64]
+    high: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
+    risk_sd: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.case)

@@ -11,6 +11,7 @@ import pandas as pd
 from wsi2dmamba.cohort.table import load_cohort
 from wsi2dmamba.config import RunConfig, load_config
 from wsi2dmamba.core.errors import EvaluationError, WSI2DMambaError
+from wsi2dmamba.evaluation.compare import Comparison
 from wsi2dmamba.evaluation.config import EvalConfig
 from wsi2dmamba.evaluation.judge import evaluate
 from wsi2dmamba.evaluation.mistakes import Thumbnail
@@ -24,7 +25,9 @@ from wsi2dmamba.evaluation.subgroups import with_columns
 THUMBNAIL_PX = 320
 
 
-def evaluate_run(run: Path, config: EvalConfig | None = None, out: Path | None = None) -> tuple[Evaluation, Path]:
+def evaluate_run(
+    run: Path, config: EvalConfig | None = None, out: Path | None = None, *, shuffled: Comparison | None = None
+) -> tuple[Evaluation, Path]:
     """Judge the predictions of a run and write `<run>/eval/`.
 
     Parameters
@@ -35,6 +38,8 @@ def evaluate_run(run: Path, config: EvalConfig | None = None, out: Path | None =
         Settings instead of the run's own `eval` section.
     out
         Folder instead of `<run>/eval`.
+    shuffled
+        What `compare_with_shuffled` found, for the report.
 
     Returns
     -------
@@ -58,6 +63,7 @@ def evaluate_run(run: Path, config: EvalConfig | None = None, out: Path | None =
         background_of(run),
         histories={path.parent.name: pd.read_csv(path) for path in sorted(run.glob("fold-*/history.csv"))},
         thumbnail=thumbnails_of(settings),
+        shuffled=shuffled,
     )
     return found, report
 

@@ -11,6 +11,7 @@ from scipy.integrate import trapezoid
 
 from wsi2dmamba.evaluation.bootstrap import Floats, Metrics, ratio
 from wsi2dmamba.evaluation.concordance import Concordance
+from wsi2dmamba.evaluation.hazards import PartialLikelihood
 from wsi2dmamba.evaluation.ranking import pair_auc
 from wsi2dmamba.evaluation.rows import Rows
 
@@ -82,6 +83,11 @@ class SurvivalMetrics:
         observed = np.maximum(follow_up.still_observed_before(rows.time), 1e-12)
         self._inverse = 1.0 / observed
         self._uno = np.where(rows.time < follow_up.horizon, self._inverse**2, 0.0)
+        self._hazards = {
+            name: PartialLikelihood(rows.time, rows.event, covariate.astype(np.float64), rows.fold)
+            for name, covariate in (("hazard_ratio", rows.high), ("hazard_ratio_per_sd", rows.risk_sd))
+            if len(covariate)
+        }
         self._losses = brier_losses(rows, np.asarray(survival_times), follow_up) if len(survival_times) else np.empty(0)
 
     def __call__(self, patients: Floats) -> Metrics:
@@ -93,6 +99,8 @@ class SurvivalMetrics:
         if aucs:
             metrics["auc_t"] = np.mean(aucs, axis=0)
             metrics |= {f"auc_t/{h:g}": auc for h, auc in zip(self._horizons, aucs, strict=True)}
+        for name, likelihood in self._hazards.items():
+            metrics[name] = np.exp(likelihood.log_ratio(weights))
         if len(self._losses):
             metrics["integrated_brier"] = ratio(weights @ self._losses, weights.sum(axis=1))
         return metrics

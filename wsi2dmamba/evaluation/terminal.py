@@ -12,7 +12,7 @@ from wsi2dmamba.evaluation.bootstrap import Interval
 from wsi2dmamba.evaluation.catalogue import HEADLINES, describe, metric_order
 from wsi2dmamba.evaluation.compare import Comparison
 from wsi2dmamba.evaluation.figures.style import percent
-from wsi2dmamba.evaluation.report import format_interval, groups_sentence
+from wsi2dmamba.evaluation.report import format_interval, format_p, groups_sentence
 from wsi2dmamba.evaluation.results import Evaluation
 
 
@@ -87,9 +87,10 @@ def print_comparison(found: Comparison, names: tuple[str, str], console: Console
         table.add_column(title, justify="right")
     for name in metric_order(found.metrics):
         one = found.metrics[name]
-        p = "–" if one.p_value is None else "< 0.001" if one.p_value < 0.001 else f"{one.p_value:.3f}"
         values = [format_interval(Interval(value.estimate)) for value in (one.a, one.b)]
-        table.add_row(Text(describe(name).title), *values, format_interval(one.difference), p, one.test)
+        table.add_row(
+            Text(describe(name).title), *values, format_interval(one.difference), format_p(one.p_value), one.test
+        )
     console.print(table)
     for note in found.notes:
         console.print(Text(f"note: {note}"))

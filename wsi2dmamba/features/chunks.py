@@ -68,8 +68,22 @@ class ChunkResult:
 NOTHING = Chunk("", TileGeometry("", 1.0, 1.0, 1, 1, 0, Lattice((0, 0), 1, (1, 1)), (1, 1)), np.empty((0, 2), np.int64))
 """Takes the place of a chunk that need not be read, so that order is kept."""
 
+# Patches read by one process at a time, and the side of the square of cells that holds so many.
+CHUNK_PATCHES = 256
+_BLOCK_CELLS = 16
+
 # One copy of the encoder per process, loaded at its first chunk.
 _encoders: dict[EncoderRequest, Encoder] = {}
+
+
+def reading_order(grid: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the (N,) order in which patches at the (row, col) cells `grid` are read: block by block.
+
+    Patches across stored tiles share them with their neighbours. Of a wide slide a chunk in row-major order is a strip
+    of one row, and every tile would be decoded for the rows above and below it; a square block shares only its border.
+    """
+    rows, cols = grid[:, 0], grid[:, 1]
+    return np.lexsort((cols, rows, cols // _BLOCK_CELLS, rows // _BLOCK_CELLS)).astype(np.int64)
 
 
 def read_chunk(chunk: Chunk) -> ChunkResult:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import InputError
 from wsi2dmamba.core.files import atomic_path
+from wsi2dmamba.core.hdf5 import new_hdf5
 from wsi2dmamba.features.foreign.formats import FORMATS
 from wsi2dmamba.features.foreign.reading import ForeignTable, read_foreign
 from wsi2dmamba.features.foreign.source import read_source, write_source
@@ -125,7 +125,7 @@ def _write_ours(path: Path, table: ForeignTable) -> None:
         file = FeatureFile(table.features, table.tiles, table.encoder, table.revision, table.extraction, table.source)
         write_features(path, file)
         return
-    with atomic_path(path) as partial, h5py.File(partial, "w") as tile_file:
+    with new_hdf5(path) as tile_file:
         write_tile_datasets(tile_file, table.tiles)
         if table.source is not None:
             write_source(tile_file, table.source)

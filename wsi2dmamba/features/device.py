@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +13,8 @@ from torch import Tensor
 
 from wsi2dmamba.core.errors import EncoderError, InputError
 from wsi2dmamba.features.encoders import Encoder
+
+log = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -57,6 +63,30 @@ def stored_dtype(precision: str) -> type[np.floating]:
     return np.float32 if precision == "float32" else np.float16
 
 
+class _Compiled:
+    """An encoder whose network is compiled, as long as that works."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._forward: Callable[[Tensor], Tensor] | None = torch.compile(encoder.forward)
+
+    def __call__(self, patches: Tensor) -> Tensor:
+        if self._forward is None:
+            return self._encoder.encode(patches)
+        try:
+            with torch.no_grad():  # not inference mode: its tensors cannot be traced
+                return self._forward(self._encoder.preprocess(patches))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a compiler fails in its own ways; what is wrong with the network shows without it
+            reason = " ".join(str(error).split())[:160]
+            log.warning(
+                "torch.compile does not work for %s here (%s); it runs uncompiled", self._encoder.info.name, reason
+            )
+            self._forward = None
+            return self._encoder.encode(patches)
+
+
 class DeviceEncoder:
     """An encoder on its device: copies overlap with computing, results stay there until the slide is finished.
 
@@ -69,16 +99,18 @@ class DeviceEncoder:
     batch_size
         Patches per forward pass.
     compiled
-        Use `torch.compile`.
+        Use `torch.compile` on the network; where it fails, say so once and go on without.
     """
 
     def __init__(
         self, encoder: Encoder, device: torch.device, precision: str, batch_size: int, compiled: bool = False
     ) -> None:
         self.encoder = encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._encode = torch.compile(encoder.encode) if compiled else encoder.encode
+        self._encode = _Compiled(encoder) if compiled else encoder.encode
         self.device = device
         self._dtype = _DTYPES[precision]
+        # Reading processes apply a cheap encoder on one thread each; sums over several threads differ in the last bit.
+        self._threads = _one_thread if encoder.cheap and device.type == "cpu" else nullcontext
         self._batch_size = batch_size
         self._staging: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
@@ -98,7 +130,10 @@ class DeviceEncoder:
         try:
             for start in range(0, len(patches), self._batch_size):
                 batch = self._on_device(patches[start : start + self._batch_size])
-                with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+                with (
+                    self._threads(),
+                    torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32),
+                ):
                     parts.append(self._encode(batch))
         except torch.OutOfMemoryError as error:
             advice = f"give a --batch-size below {self._batch_size}"
@@ -123,3 +158,13 @@ class DeviceEncoder:
             batch = buffer.to(self.device, non_blocking=True)
             self._copied[self._turn].record()
         return batch
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import torch
@@ -103,7 +104,6 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
     todo = [job for job in jobs if not _done(job, wanted, config.overwrite)]
     warn_of_mismatch(encoder, jobs)
     rows = {job.slide_id: _skipped_row(job, wanted) for job in jobs if job not in todo}
-    summary_path = folder / "features.csv"
     setup = Setup(config, precision, wanted)
     if place.executor is not None:
         outcomes = run_remotely(todo, setup, place.executor)
@@ -113,12 +113,27 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
         for outcome in track(outcomes, total=len(todo), label=f"extract {encoder.info.name}"):
             rows[outcome.task.slide_id] = row_of(outcome, wanted)
     finally:  # interrupted or not: what is known so far stands in the summary
-        write_summary(summary_path, list(rows.values()))
-        counts = dict(sorted(Counter(row.status for row in rows.values()).items()))
-        result = {"encoder": wanted.encoder, "encoder_revision": wanted.revision, "slides": counts}
-        parameters = config.model_dump() | {"precision": precision}
-        write_manifest(folder / "manifest.json", "extract", parameters, result)
+        write_results(folder, list(rows.values()), wanted, config.model_dump() | {"precision": precision})
     return ExtractReport(tuple(rows[job.slide_id] for job in jobs))
+
+
+def write_results(folder: Path, rows: list[FeatureRow], made: Extraction, parameters: dict[str, Any]) -> None:
+    """Write what stands over all slides: `features.csv` and `manifest.json`.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or refuses.
+    """
+    counts = dict(sorted(Counter(row.status for row in rows).items()))
+    result = {"encoder": made.encoder, "encoder_revision": made.revision, "slides": counts}
+    try:
+        write_summary(folder / "features.csv", rows)
+        write_manifest(folder / "manifest.json", "extract", parameters, result)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the summary to {folder}: {error.strerror or error}; make room and run again"
+        ) from error
 
 
 def warn_of_mismatch(encoder: Encoder, jobs: list[SlideJob]) -> None:

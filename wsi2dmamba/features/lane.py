@@ -17,16 +17,13 @@ from numpy.typing import NDArray
 from wsi2dmamba.core.errors import EncoderError, SlideError
 from wsi2dmamba.core.staging import Stager
 from wsi2dmamba.core.workers import TaskOutcome
-from wsi2dmamba.features.chunks import NOTHING, Chunk, ChunkResult
+from wsi2dmamba.features.chunks import CHUNK_PATCHES, NOTHING, Chunk, ChunkResult, reading_order
 from wsi2dmamba.features.device import DeviceEncoder, stored_dtype
 from wsi2dmamba.features.feed import ChunkFeed
 from wsi2dmamba.features.jobs import Extraction, SlideJob, SlideLockedError, slide_of
 from wsi2dmamba.features.store import FeatureFile, write_features
 from wsi2dmamba.slides.locks import held, holder_of
 from wsi2dmamba.slides.tilefile import TileFile, read_tile_file
-
-# Patches read by one process at a time: several lattice rows, so that stored tiles are decoded about once.
-CHUNK_PATCHES = 256
 
 # Finished slides that wait for the disk at most; their features are held in memory meanwhile.
 _WRITES_UNDER_WAY = 2
@@ -58,6 +55,7 @@ class _OpenSlide:
     job: SlideJob
     tiles: TileFile | None = None
     slide_path: Path | None = None
+    order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     chunks_left: int = 0
     started: float = field(default_factory=time.monotonic)
     features: list[torch.Tensor] = field(default_factory=list)
@@ -160,13 +158,14 @@ class Lane:
             slide.chunks_left = 1
             yield slide, NOTHING
             return
+        slide.order = reading_order(tiles.grid)
         starts = range(0, len(tiles), CHUNK_PATCHES)
         slide.chunks_left = len(starts)
         for start in starts:
             if slide.error is not None:  # it failed meanwhile: pass the rest without reading it
                 yield slide, NOTHING
             else:
-                coords = tiles.coords[start : start + CHUNK_PATCHES]
+                coords = tiles.coords[slide.order[start : start + CHUNK_PATCHES]]
                 yield slide, Chunk(str(slide.slide_path), tiles.geometry, coords, slide.job.reader)
 
     def _take(self, slide: _OpenSlide, result: ChunkResult) -> None:
@@ -195,8 +194,9 @@ class Lane:
         tiles = slide.tiles
         if tiles is None or not len(tiles):
             return SlideSummary(0, 0, self._encoder.encoder.info.dim)
-        readable = np.concatenate(slide.readable)
-        matrix = torch.cat(slide.features).to(torch.float32).cpu().numpy()[readable]
+        place = np.argsort(slide.order)  # where each patch of the tile file came
+        readable = np.concatenate(slide.readable)[place]
+        matrix = torch.cat(slide.features).to(torch.float32).cpu().numpy()[place[readable]]
         if not len(matrix):
             raise SlideError(f"{slide.slide_path}: none of its {len(tiles)} patches can be read")
         with np.errstate(over="ignore"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi2dmamba.core.errors import SlideError
 from wsi2dmamba.slides.patches import read_patches
 from wsi2dmamba.slides.reader import Backend, SlideReader, open_slide
 from wsi2dmamba.slides.tilefile import TileGeometry
@@ -24,9 +25,18 @@ def read_patches_of(
     Raises
     ------
     SlideError
-        If the slide cannot be opened.
+        If the slide cannot be opened, or patches lie outside it.
     """
-    return read_patches(_reader(slide_path, reader), geometry, coords)
+    opened = _reader(slide_path, reader)
+    size = opened.levels[0].size
+    outside = ((coords + geometry.patch_size_level0 <= 0) | (coords >= np.asarray(size))).any(axis=1)
+    if outside.any():
+        x, y = coords[outside][0].tolist()
+        raise SlideError(
+            f"{slide_path} has {size[0]}x{size[1]} pixels, but {int(outside.sum())} patches lie outside, the first at "
+            f"({x}, {y}); tile it again"
+        )
+    return read_patches(opened, geometry, coords)
 
 
 def _reader(path: str, backend: Backend) -> SlideReader:

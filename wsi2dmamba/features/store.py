@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import StoreError
-from wsi2dmamba.core.files import atomic_path
+from wsi2dmamba.core.hdf5 import new_hdf5
 from wsi2dmamba.features.foreign.formats import detect_format
 from wsi2dmamba.features.foreign.reading import read_foreign
 from wsi2dmamba.features.foreign.source import Source, read_source, write_source
@@ -68,7 +68,7 @@ def write_features(path: Path, features: FeatureFile) -> None:
         raise StoreError(f"{path}: features of shape {matrix.shape} for {len(features.tiles)} patches")
     if matrix.dtype not in (np.float16, np.float32):
         raise StoreError(f"{path}: features are {matrix.dtype}; float16 or float32 is stored")
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+    with new_hdf5(path) as file:
         write_tile_datasets(file, features.tiles)
         chunks = (max(min(CHUNK_ROWS * 4, len(matrix)), CHUNK_ROWS), matrix.shape[1])
         dataset = file.create_dataset("features", data=matrix, chunks=chunks, maxshape=(None, matrix.shape[1]))

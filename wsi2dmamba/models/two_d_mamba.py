@@ -77,11 +77,22 @@ class TwoDMamba(GridAggregator):
                 raise ValueError(f"conv_kernel must be odd with conv: 2d, not {self.conv_kernel}")
             return self
 
+        @model_validator(mode="after")
+        def _check_gaps(self) -> TwoDMamba.Options:
+            if self.gaps == "skip" and (self.pooling == "all" or self.conv == "1d" or self.grid_shape is not None):
+                raise ValueError("gaps: skip needs pooling: tissue, conv: 2d or none, and no grid_shape")
+            return self
+
     def __init__(self, in_dim: int, out_dim: int, options: Options) -> None:
         self._scan_options = options
         super().__init__(in_dim, out_dim, options)
         if options.init == "xavier":
             _xavier(self)
+
+    @property
+    def skips_gaps(self) -> bool:
+        """Whether only tissue is computed."""
+        return self._scan_options.gaps == "skip"
 
     def make_mixer(self, index: int) -> nn.Module:
         """Return the 2D Mamba mixer of block `index`."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsi2dmamba.cohort.cases import Case
 from wsi2dmamba.cohort.matching import feature_paths
 from wsi2dmamba.cohort.reading import read_table, require_column, slide_id_of
-from wsi2dmamba.cohort.table import Case
 from wsi2dmamba.core.errors import InputError, WSI2DMambaError
 from wsi2dmamba.core.files import atomic_path
 

@@ -33,7 +33,7 @@ def find_slides(arguments: Iterable[Path]) -> dict[str, Path]:
     slides: dict[str, Path] = {}
     missing = [argument for argument in given if not argument.exists()]
     if missing:
-        raise InputError(f"{missing[0]} does not exist")
+        raise InputError(f"{missing[0]} does not exist; give slide files, or folders that hold some")
     dicom = [argument for argument in given if argument.is_file() and _is_dicom(argument.name)]
     grouped = [path for folder in sorted({file.parent for file in dicom}) for path in _grouped(dicom, folder)]
     others = [argument for argument in given if argument not in dicom]

@@ -148,7 +148,8 @@ def write_results(config: TileConfig, tasks: Sequence[TileTask], rows: tuple[Sli
         parameters = config.model_dump(mode="json")
         write_manifest(config.out / "manifest.json", "tile", parameters, {"slides": statuses(rows)})
     except OSError as error:
-        raise InputError(f"cannot write the summary to {config.out}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise InputError(f"cannot write the summary to {config.out}: {reason}; make room and run again") from error
 
 
 def statuses(rows: Sequence[SlideRow]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wsi2dmamba import __version__
 from wsi2dmamba.core.errors import StoreError
-from wsi2dmamba.core.files import atomic_path
+from wsi2dmamba.core.hdf5 import new_hdf5
 from wsi2dmamba.slides.lattice import Lattice
 
 SCHEMA = "wsi2dmamba/1"
@@ -104,7 +104,7 @@ class TileFile:
 
 def write_tile_file(path: Path, tiles: TileFile) -> None:
     """Write `tiles` to `path`, whole or not at all."""
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+    with new_hdf5(path) as file:
         write_tile_datasets(file, tiles)
         mark_complete(file)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wsi2dmamba.cohort.cases import Cohort
 from wsi2dmamba.cohort.matching import match_features
 from wsi2dmamba.cohort.splits import make_splits, weak_spots
 from wsi2dmamba.cohort.summary import cohort_lines, fold_lines
-from wsi2dmamba.cohort.table import Cohort, load_cohort
+from wsi2dmamba.cohort.table import load_cohort
 from wsi2dmamba.config import RunConfig
 from wsi2dmamba.core.errors import WSI2DMambaError
 from wsi2dmamba.training.preflight import describe_features

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsi2dmamba.cohort.table import Case
+from wsi2dmamba.cohort.cases import Case
 from wsi2dmamba.core.errors import StoreError
 from wsi2dmamba.features.store import FeatureFile, is_foreign, read_features
 from wsi2dmamba.models.base import Bag

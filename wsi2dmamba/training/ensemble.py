@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi2dmamba.cohort.table import Case
+from wsi2dmamba.cohort.cases import Case
 from wsi2dmamba.core.errors import CheckpointError, StoreError
 from wsi2dmamba.training.checkpoint import TrainedModel, load_model, trained_folders
 from wsi2dmamba.training.data import BagStore

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsi2dmamba.cohort.cases import Case, Cohort
 from wsi2dmamba.cohort.folds import Fold
-from wsi2dmamba.cohort.table import Case, Cohort
 from wsi2dmamba.config import RunConfig
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials
 from wsi2dmamba.training.preflight import FeatureDescription
@@ -107,9 +107,11 @@ def fit_fold(task: FoldTask) -> FoldResult:
     started = time.monotonic()
     if task.threads is not None:
         limit_threads(task.threads)
+    from wsi2dmamba.training.allocator import keep_freed_pages
     from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.quiet import quiet_lightning
 
+    keep_freed_pages()
     remove_partials(make_folder(task.folder))
     store = BagStore(task.paths, task.config.features)
     cases = task.cohort.by_id()
@@ -152,6 +154,7 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     from wsi2dmamba.training.loader import SampleLoader, balancing_weights
     from wsi2dmamba.training.module import SlideModule, fold_seed
     from wsi2dmamba.training.tasks import make_task
+    from wsi2dmamba.training.tracking import close_logger
     from wsi2dmamba.training.trainer import make_trainer
 
     config = task.config.train
@@ -186,7 +189,14 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
     every = config.checkpoint_seconds if config.devices == 1 else None
     resume = ResumePoint(last, loader, config.accumulate, every)
     trainer = make_trainer(config, task.folder, task.config.name, [epochs, resume], task.gpu)
-    trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    try:
+        trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
+    except SystemExit:
+        # Lightning turns Ctrl-C into exit(1); the command has its own way to end.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    close_logger(trainer.logger)
     trained = TrainedModel(
         module.model.cpu(),
         learnt,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsi2dmamba.cohort.table import Case
+from wsi2dmamba.cohort.cases import Case
 from wsi2dmamba.models.base import Aggregator
 from wsi2dmamba.training.data import BagStore, Sample, samples_of
 from wsi2dmamba.training.tasks.base import Columns, Task

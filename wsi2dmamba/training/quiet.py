@@ -13,6 +13,9 @@ _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning", "lightning.pyt
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's information and warnings inside the block; errors still show."""
+    # Importing Lightning sets its loggers' levels: what is set before that is lost.
+    import lightning.pytorch  # noqa: F401
+
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

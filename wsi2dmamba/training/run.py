@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from wsi2dmamba.cohort.cases import Cohort
 from wsi2dmamba.cohort.folds import Fold
 from wsi2dmamba.cohort.matching import Matched, match_features
-from wsi2dmamba.cohort.saved import save_splits
 from wsi2dmamba.cohort.splits import make_splits, weak_spots
-from wsi2dmamba.cohort.table import Cohort, load_cohort
-from wsi2dmamba.config import RunConfig, load_config, save_config
-from wsi2dmamba.core.errors import CohortError, ConfigError, TrainingError, WSI2DMambaError
+from wsi2dmamba.cohort.table import load_cohort
+from wsi2dmamba.config import RunConfig
+from wsi2dmamba.core.errors import CohortError, TrainingError, WSI2DMambaError
 from wsi2dmamba.core.executors import Executor, make_executor
-from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json
+from wsi2dmamba.core.files import atomic_path
 from wsi2dmamba.core.workers import default_workers
 from wsi2dmamba.training.fit import PREDICTIONS, FoldResult, FoldTask, fit_fold, is_finished, leads_devices
+from wsi2dmamba.training.folder import claim_folder, inputs_digest, lay_out
 from wsi2dmamba.training.preflight import FeatureDescription, describe_features
 from wsi2dmamba.training.watch import show_epochs
 
@@ -145,9 +142,9 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False, say: Say) -> Prep
         _require_validation_events(folds, matched.cohort)
     for line in report_lines(matched, folds):
         say(line)
-    _claim_folder(config, inputs_digest(matched), overwrite)
+    claim_folder(config, inputs_digest(matched), overwrite)
     prepared = Prepared(config, matched, features, folds)
-    _lay_out(prepared)
+    lay_out(config, matched, folds)
     return prepared
 
 
@@ -171,85 +168,6 @@ def report_lines(matched: Matched, folds: Sequence[Fold]) -> list[str]:
     if matched.unlabelled:
         lines.append(f"{len(matched.unlabelled)} feature files have no row in the table (e.g. {matched.unlabelled[0]})")
     return lines + weak_spots(folds, cohort)
-
-
-def inputs_digest(matched: Matched) -> str:
-    """Return a digest of what the run learns from: patients, outcomes, and the identity of every feature file."""
-    digest = hashlib.sha256()
-    for case in matched.cohort.cases:
-        known = (case.case_id, case.slide_ids, case.label, case.time, case.event, case.target)
-        digest.update(json.dumps(known).encode())
-    for slide_id, path in sorted(matched.paths.items()):
-        stat = path.stat()
-        digest.update(f"{slide_id} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()
-
-
-def cohort_summary(cohort: Cohort, unlabelled: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the cohort as JSON values for the report: numbers, classes or events, and the flow of exclusions."""
-    summary: dict[str, Any] = {
-        "patients": len(cohort),
-        "slides": sum(len(case.slide_ids) for case in cohort.cases),
-        "patients_with_several_slides": sum(len(case.slide_ids) > 1 for case in cohort.cases),
-        "unlabelled_features": list(unlabelled),
-        "exclusions": [{"reason": one.reason, "unit": one.unit, "ids": list(one.ids)} for one in cohort.exclusions],
-    }
-    if "label" in cohort.outcomes:
-        labels = [case.label for case in cohort.cases]
-        summary["classes"] = {name: labels.count(index) for index, name in enumerate(cohort.class_names)}
-    if "survival" in cohort.outcomes:
-        summary["events"] = sum(bool(case.event) for case in cohort.cases)
-        summary["censored"] = sum(not case.event for case in cohort.cases)
-    return summary
-
-
-def _claim_folder(config: RunConfig, digest: str, overwrite: bool) -> None:
-    folder = config.folder
-    state = folder / "inputs.json"
-    if not (folder / "config.yaml").is_file():
-        return
-    difference = _difference(config, folder, digest)
-    if not difference:
-        return
-    if not overwrite:
-        raise ConfigError(f"{folder} holds a run with {difference}; use --overwrite, or another name")
-    for old in folder.glob("fold-*"):
-        shutil.rmtree(old)
-    shutil.rmtree(folder / "eval", ignore_errors=True)
-    for old in (folder / PREDICTIONS, folder / "splits.csv", folder / "config.yaml", state):
-        old.unlink(missing_ok=True)
-
-
-def _difference(config: RunConfig, folder: Path, digest: str) -> str:
-    try:
-        earlier = load_config(folder / "config.yaml").identity()
-    except WSI2DMambaError:
-        return "settings that this version cannot read"
-    now = config.identity()
-    if earlier != now:
-        keys = [
-            f"{section}.{key}" if isinstance(now[section], dict) else section
-            for section in now
-            for key in (now[section] if isinstance(now[section], dict) else [section])
-            if isinstance(now[section], dict) and now[section].get(key) != (earlier.get(section) or {}).get(key)
-        ]
-        return f"other settings ({', '.join(keys) or 'model options'})"
-    state = folder / "inputs.json"
-    if state.is_file() and json.loads(state.read_text(encoding="utf-8")).get("digest") != digest:
-        return "another cohort table or other features (they have changed since)"
-    return ""
-
-
-def _lay_out(prepared: Prepared) -> None:
-    from wsi2dmamba.training.environment import describe_environment
-
-    folder = make_folder(prepared.config.folder)
-    remove_partials(folder)
-    write_json(folder / "inputs.json", {"digest": inputs_digest(prepared.matched)})
-    write_json(folder / "cohort.json", cohort_summary(prepared.matched.cohort, prepared.matched.unlabelled))
-    write_json(folder / "environment.json", describe_environment())
-    save_splits(folder / "splits.csv", prepared.folds)
-    save_config(folder / "config.yaml", prepared.config)
 
 
 def _task(prepared: Prepared, fold: Fold, seed: int, threads: int | None, gpu: int | None = None) -> FoldTask:

@@ -8,6 +8,13 @@ from typing import Any
 from wsi2dmamba.core.errors import DependencyError
 
 
+def close_logger(logger: Any) -> None:
+    """End what `make_logger` began: a W&B run that stays open would take the next training's figures as well."""
+    finish = getattr(getattr(logger, "experiment", None), "finish", None)
+    if finish is not None:
+        finish()
+
+
 def make_logger(track: str, folder: Path, run_name: str) -> Any:
     """Return Lightning's logger for `track`, or False for ``none``.
 

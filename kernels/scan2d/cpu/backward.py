@@ -27,8 +27,10 @@ from scan2d.cpu.cells import (
 from scan2d.cpu.compiled import compiled, entry_point
 from scan2d.cpu.gates import gate_upstream, to_steps_and_slopes
 from scan2d.cpu.staging import read_tile, write_tile
+from scan2d.cpu.sums import block_sums_at, close_block, new_sums, put_sums, write_sums
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import add_lanes, exp2, fma, load, load_splat, next_task, splat, store
+from scan2d.cpu.vector import fma, load, load_splat, next_task, splat, store
+from scan2d.cpu.vector_math import exp2
 
 _LN_2 = np.float32(0.6931471805599453)
 
@@ -42,8 +44,6 @@ class BackwardArrays(NamedTuple):
     skip: Any
     bias: Any
     saved: Any
-    b_sums: Any  # one partial sum per slot
-    c_sums: Any
     d_rates: Any  # one partial sum per item, as are the next two
     d_skip: Any
     d_bias: Any
@@ -65,6 +65,8 @@ class BackwardWork(NamedTuple):
     p: Any  # a·λ of the row below
     r: Any  # a·μ of the cell to the right
     d_rates: Any
+    b_sums: Any  # of dB over channels
+    c_sums: Any
 
 
 @compiled
@@ -91,15 +93,16 @@ def clear_outer_edges(problem, item, tile, block, work):
 
 
 @compiled
-def recompute_row(columns, first, last, work, at, arrays, rates_at, skip, cell_0, cell_step, slot, g_at, gated):
+def recompute_row(problem, visits, row, work, at, arrays, rates_at, skip, cell_0, sums_at):
     """Run both recurrences over the visited cells of a row again; keep a and what entered each cell.
 
-    Adds to dC, and completes dz with y. `slot` is how far the partial sums of dB and dC lie beyond the place of the
-    same cell in B and C.
+    Adds dC up, and completes dz with y.
     """
-    rates, B, C, states = arrays.rates, arrays.B, arrays.C, work.d_rates.size // LANES
-    for visit in range(first, last):
-        column, j, kept = columns[visit], at + visit * LANES, visit * states * LANES
+    rates, B, C, states = arrays.rates, arrays.B, arrays.C, problem.states
+    cell_step = -states if problem.flip_columns else states
+    g_at = row * states * LANES
+    for visit in range(visits.starts[row], visits.starts[row + 1]):
+        column, j, kept = visits.columns[visit], at + visit * LANES, visit * states * LANES
         cell, h_at = cell_0 + column * cell_step, column * states * LANES
         step, u, dy = load(work.steps, j), load(work.us, j), load(work.dys, j)
         x, y = step * u, skip * u
@@ -115,21 +118,24 @@ def recompute_row(columns, first, last, work, at, arrays, rates_at, skip, cell_0
             store(work.g, g_at + k, g)
             store(work.h, h_at + k, h)
             y = fma(h, load_splat(C, cell + n), y)
-            add_lanes(arrays.c_sums, slot + cell + n, dy * h)
-        if gated:
+            store(work.c_sums.lanes, k, dy * h)
+        put_sums(problem, work.c_sums, sums_at, visit)
+        if problem.with_gate:
             store(work.zs, j, load(work.zs, j) * y)
 
 
 @compiled
-def reverse_row(columns, first, last, work, at, arrays, rates_at, skip, cell_0, cell_step, slot, r_at, top_at):
+def reverse_row(problem, visits, row, work, at, arrays, rates_at, skip, cell_0, sums_at, block):
     """Run λ and μ over the visited cells of a row from right to left; u and Δ are replaced by their gradients.
 
-    Returns the row's contributions to dD and ddelta_bias.
+    Adds dB up; returns the row's contributions to dD and ddelta_bias.
     """
-    rates, B, C, states = arrays.rates, arrays.B, arrays.C, work.d_rates.size // LANES
+    rates, B, C, states = arrays.rates, arrays.B, arrays.C, problem.states
+    cell_step = -states if problem.flip_columns else states
+    r_at, top_at = (block.left_at + row * states) * LANES, block.top_at * LANES
     d_skip, d_bias = splat(np.float32(0.0)), splat(np.float32(0.0))
-    for visit in range(last - 1, first - 1, -1):
-        column, j, kept = columns[visit], at + visit * LANES, visit * states * LANES
+    for visit in range(visits.starts[row + 1] - 1, visits.starts[row] - 1, -1):
+        column, j, kept = visits.columns[visit], at + visit * LANES, visit * states * LANES
         cell, p_at = cell_0 + column * cell_step, top_at + column * states * LANES
         step, u, dy = load(work.steps, j), load(work.us, j), load(work.dys, j)
         x = step * u
@@ -146,7 +152,8 @@ def reverse_row(columns, first, last, work, at, arrays, rates_at, skip, cell_0, 
             store(work.d_rates, k, fma(w, step, load(work.d_rates, k)))
             d_log2 = fma(w, load(rates, rates_at + k), d_log2)
             d_input = fma(mu, load_splat(B, cell + n), d_input)
-            add_lanes(arrays.b_sums, slot + cell + n, mu * x)
+            store(work.b_sums.lanes, k, mu * x)
+        put_sums(problem, work.b_sums, sums_at, visit)
         d_raw = fma(d_log2, splat(_LN_2), u * d_input) * load(work.slopes, j)
         store(work.steps, j, d_raw)
         store(work.us, j, fma(step, d_input, skip * dy))
@@ -156,33 +163,26 @@ def reverse_row(columns, first, last, work, at, arrays, rates_at, skip, cell_0, 
 
 
 @compiled
-def reverse_tile(problem, item, group, tile, visits, block, slot, arrays, work):
+def reverse_tile(problem, item, group, tile, visits, block, sums_at, arrays, work):
     """Compute all gradients of one staged tile of one block of channels."""
     clear_outer_edges(problem, item, tile, block, work)
-    count, columns = visits.starts[tile.rows], visits.columns
+    count, states = visits.starts[tile.rows], problem.states
     if count == 0:
         return
-    states, at, rates_at = problem.states, block.cells_at * LANES, block.table * problem.states * LANES
+    at, rates_at = block.cells_at * LANES, block.table * states * LANES
     bias, skip = load(arrays.bias, block.table * LANES), load(arrays.skip, block.table * LANES)
-    cell_step = -states if problem.flip_columns else states
     recall_edges(problem, tile, block, work, arrays.saved)
     clear_vectors(work.d_rates, 0, states)
     to_steps_and_slopes(work.steps, work.slopes, at, count, bias, problem.with_softplus)
     if problem.with_gate:
         gate_upstream(work.dys, work.zs, at, count)
     for row in range(tile.rows):
-        first, last = visits.starts[row], visits.starts[row + 1]
         cell = projection_cell(problem, item, group, tile.i0 + row, tile.j0)
-        g_at = row * states * LANES
-        recompute_row(
-            columns, first, last, work, at, arrays, rates_at, skip, cell, cell_step, slot, g_at, problem.with_gate
-        )
+        recompute_row(problem, visits, row, work, at, arrays, rates_at, skip, cell, sums_at)
     d_skip, d_bias = splat(np.float32(0.0)), splat(np.float32(0.0))
     for row in range(tile.rows - 1, -1, -1):
-        first, last = visits.starts[row], visits.starts[row + 1]
         cell = projection_cell(problem, item, group, tile.i0 + row, tile.j0)
-        r_at, p_at = (block.left_at + row * states) * LANES, block.top_at * LANES
-        of_row = reverse_row(columns, first, last, work, at, arrays, rates_at, skip, cell, cell_step, slot, r_at, p_at)
+        of_row = reverse_row(problem, visits, row, work, at, arrays, rates_at, skip, cell, sums_at, block)
         d_skip, d_bias = d_skip + of_row[0], d_bias + of_row[1]
     total = block.saved * LANES
     store(arrays.d_skip, total, load(arrays.d_skip, total) + d_skip)
@@ -213,6 +213,8 @@ def make_work(problem):
         aligned_buffer(together * row),
         aligned_buffer(together * column),
         aligned_buffer(states),
+        new_sums(problem),
+        new_sums(problem),
     )
 
 
@@ -223,9 +225,8 @@ def backward_kernel(
 ):  # fmt: skip
     """Compute one task after the other until the shared counter runs out; `launch` packs the arguments."""
     problem = unpack(numbers)
-    arrays = BackwardArrays(B, C, rates, skip, bias, saved, dB, dC, d_rates, d_skip, d_bias)
+    arrays = BackwardArrays(B, C, rates, skip, bias, saved, d_rates, d_skip, d_bias)
     work, visits = make_work(problem), new_visits(problem)
-    slot_size = B.size
     while True:
         index = next_task(counter)
         if index >= tasks:
@@ -242,9 +243,14 @@ def backward_kernel(
                 read_tile(problem, item, task, tile, visits, z, strides[3], work.zs)
             for number in range(task.last - task.first):
                 block = block_at(problem, task, tile, number)
-                slot = (task.first + number) // problem.blocks_per_slot * slot_size
-                reverse_tile(problem, item, task.group, tile, visits, block, slot, arrays, work)
+                sums_at = block_sums_at(problem, number)
+                reverse_tile(problem, item, task.group, tile, visits, block, sums_at, arrays, work)
+                close_block(problem, work.b_sums, number, visits.starts[tile.rows])
+                close_block(problem, work.c_sums, number, visits.starts[tile.rows])
             write_tile(problem, item, task, tile, visits, work.us, du, strides[4])
             write_tile(problem, item, task, tile, visits, work.steps, ddelta, strides[5])
             if problem.with_gate:
                 write_tile(problem, item, task, tile, visits, work.zs, dz, strides[6])
+            sums_at = task.first // problem.blocks_per_task * B.size
+            write_sums(problem, item, task, tile, visits, work.b_sums, dB, sums_at)
+            write_sums(problem, item, task, tile, visits, work.c_sums, dC, sums_at)

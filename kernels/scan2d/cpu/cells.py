@@ -31,8 +31,6 @@ class Problem(NamedTuple):
     save: int
     blocks_per_group: int
     blocks_per_task: int
-    slots_per_group: int
-    blocks_per_slot: int
     with_mask: int
 
 
@@ -106,8 +104,6 @@ def unpack(numbers):
         numbers[13],
         numbers[14],
         numbers[15],
-        numbers[16],
-        numbers[17],
     )
 
 

@@ -26,7 +26,8 @@ from scan2d.cpu.compiled import compiled, entry_point
 from scan2d.cpu.gates import apply_gate, to_steps
 from scan2d.cpu.staging import read_tile, write_tile
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import exp2, fma, load, load_splat, next_task, store
+from scan2d.cpu.vector import fma, load, load_splat, next_task, store
+from scan2d.cpu.vector_math import exp2
 
 
 class ForwardArrays(NamedTuple):
@@ -57,18 +58,17 @@ class ForwardWork(NamedTuple):
 
 
 @compiled
-def enter_tile(problem, tile, visits, block, work, saved):
-    """Zero what flows into a tile from outside the grid; save what flows in from other tiles, if it is visited."""
-    save = problem.save and visits > 0
+def enter_tile(problem, tile, block, work, saved):
+    """Zero what flows into a tile from outside the grid, and save what flows in from other tiles."""
     left, left_count = block.left_at * LANES, tile.rows * problem.states
     if tile.across == 0:
         clear_vectors(work.g, left, left_count)
-    elif save:
+    elif problem.save:
         copy_vectors(work.g, left, saved, saved_left_edge(problem, block, tile), left_count)
     top, top_count = block.top_at * LANES, tile.columns * problem.states
     if tile.down == 0:
         clear_vectors(work.h, top, top_count)
-    elif save:
+    elif problem.save:
         copy_vectors(work.h, top, saved, saved_top_edge(problem, block, tile), top_count)
 
 
@@ -98,7 +98,7 @@ def scan_tile(problem, item, group, tile, visits, block, arrays, work):
     """Compute one staged tile of one block of channels."""
     states, at, count = problem.states, block.cells_at * LANES, visits.starts[tile.rows]
     bias, skip = load(arrays.bias, block.table * LANES), load(arrays.skip, block.table * LANES)
-    enter_tile(problem, tile, count, block, work, arrays.saved)
+    enter_tile(problem, tile, block, work, arrays.saved)
     to_steps(work.steps, at, count, bias, problem.with_softplus)
     for row in range(tile.rows):
         scan_row(

@@ -8,7 +8,8 @@ import numpy as np
 
 from scan2d.cpu.compiled import compiled
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import load, sigmoid, softplus, splat, store
+from scan2d.cpu.vector import load, splat, store
+from scan2d.cpu.vector_math import sigmoid, softplus
 
 
 @compiled

@@ -19,13 +19,13 @@ from scan2d.cpu.layout import (
     in_blocks,
     item_sizes,
     new_like,
-    new_memory,
     out_of_blocks,
     states_first,
     visited,
 )
+from scan2d.cpu.memory import working_memory
 from scan2d.cpu.threads import run_on_threads
-from scan2d.cpu.tiling import LANES, TILE_COLUMNS, Blocks, saved_shape, tile_rows
+from scan2d.cpu.tiling import LANES, TILE_COLUMNS, Blocks, ceil_div, saved_shape, tile_rows
 
 _LOG2_E = 1.0 / math.log(2.0)
 
@@ -51,7 +51,7 @@ def forward(
     zero = lengths is not None or mask is not None  # the kernel writes no other cells
     out = new_like(u, zero)
     shape = saved_shape(*_sizes(u, B)) if save else (0,)
-    saved = new_memory(math.prod(shape), zero).view(shape)
+    saved = working_memory(math.prod(shape), zero=lengths is not None).view(shape)
     arrays, strides = zip(*(flat(t) for t in (u, delta, z, out)), strict=True)
     run_on_threads(
         forward_kernel,
@@ -94,9 +94,9 @@ def backward(
     du, ddelta = new_like(u, zero), new_like(delta, zero)
     dz = None if z is None else new_like(z, zero)
     arrays, strides = zip(*(flat(t) for t in (u, delta, dout, z, du, ddelta, dz)), strict=True)
-    # partial sums: dB and dC per slot (their shape then follows `cells_first`), the small ones per item
-    slots = problem.slots_per_group
-    d_projections = new_memory(2 * slots * B.numel(), zero=True).view(2, slots, B.numel())
+    # partial sums: dB and dC per task of a group (their shape then follows `cells_first`), the small ones per item
+    parts = ceil_div(problem.blocks_per_group, problem.blocks_per_task)
+    d_projections = working_memory(2 * parts * B.numel(), zero=lengths is not None).view(2, parts, B.numel())
     d_rates = torch.zeros(problem.batch, blocks.total, problem.states, LANES)
     d_skip, d_bias = torch.zeros(2, problem.batch, blocks.total, 1, LANES)
     run_on_threads(
@@ -153,14 +153,12 @@ def _problem(
         save=save,
         blocks_per_group=blocks.per_group,
         blocks_per_task=blocks.per_task(batch, states, torch.get_num_threads(), u.stride(1) == 1),
-        slots_per_group=blocks.slots(states),
-        blocks_per_slot=blocks.per_slot(states),
         with_mask=with_mask,
     )
 
 
 def _tasks(problem: Problem) -> int:
-    return problem.batch * problem.groups * -(-problem.blocks_per_group // problem.blocks_per_task)
+    return problem.batch * problem.groups * ceil_div(problem.blocks_per_group, problem.blocks_per_task)
 
 
 def _per_channel(values: Tensor | None, blocks: Blocks) -> FloatArray:

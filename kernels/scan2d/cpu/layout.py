@@ -33,9 +33,16 @@ def cells_first(projection: Tensor) -> FloatArray:
 
 
 def states_first(partial_sums: Tensor, shape: torch.Size) -> Tensor:
-    """Add up (slots, …) in the order of `cells_first` and undo that order: (batch, groups, N, H, W)."""
+    """Add up (parts, …) in the order of `cells_first`, as a binary tree, and undo that order: (batch, groups, N, H, W).
+
+    The partial sums are used up.
+    """
     batch, groups, states, height, width = shape
-    total = partial_sums.sum(0) if len(partial_sums) > 1 else partial_sums[0]
+    while len(partial_sums) > 2:
+        pairs = len(partial_sums) // 2
+        partial_sums[: 2 * pairs : 2] += partial_sums[1 : 2 * pairs : 2]
+        partial_sums = partial_sums[::2]
+    total = partial_sums[0] + partial_sums[1] if len(partial_sums) == 2 else partial_sums[0].clone()
     return total.view(batch, groups, height, width, states).permute(0, 1, 4, 2, 3)
 
 

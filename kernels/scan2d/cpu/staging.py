@@ -12,7 +12,8 @@ from __future__ import annotations
 from scan2d.cpu.cells import clear_vectors, column_in_memory, row_in_memory
 from scan2d.cpu.compiled import compiled
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import load, store, transpose
+from scan2d.cpu.vector import load, store
+from scan2d.cpu.vector_shuffles import transpose
 
 
 @compiled

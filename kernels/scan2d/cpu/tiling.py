@@ -61,27 +61,19 @@ class Blocks:
         """Number of blocks."""
         return self.groups * self.per_group
 
-    def per_slot(self, states: int) -> int:
-        """Number of consecutive blocks that share one partial sum of dB and dC.
-
-        One, or two where that leaves eight slots, or more so that the partial sums take no more memory than u
-        and delta. It depends on the shape alone, not on the number of threads, and so does the order of
-        summation: the gradients are the same to the last bit.
-        """
-        fewest = 2 if self.per_group >= 16 else 1
-        most_slots = max(1, self.dim // self.groups // states)
-        return max(fewest, ceil_div(self.per_group, most_slots))
-
-    def slots(self, states: int) -> int:
-        """Number of partial sums of dB and dC in one group."""
-        return ceil_div(self.per_group, self.per_slot(states))
-
     def per_task(self, batch: int, states: int, threads: int, channels_last: bool) -> int:
-        """Number of consecutive blocks that walk over the grid together, in whole slots.
+        """Number of consecutive blocks that walk over the grid together: a power of two (see `sums`).
 
         Together they use more of every cache line and page they touch where channels lie side by side, but
-        fewer tasks balance worse: there are at least two per thread, if there are enough blocks.
+        fewer tasks balance worse: there are at least two per thread, if there are enough blocks. Every task of a
+        group has a partial sum of dB and dC of its own; all of them take no more memory than u and delta.
         """
-        per_slot = self.per_slot(states)
         balanced = batch * self.total // (2 * threads)
-        return per_slot * max(1, min(4 if channels_last else 2, balanced, self.per_group) // per_slot)
+        wanted = min(4 if channels_last else 2, balanced, self.per_group)
+        fewest = ceil_div(self.per_group, max(1, self.dim // self.groups // states))
+        return _power_of_two(max(wanted, 1)) if wanted >= fewest else 2 * _power_of_two(max(fewest - 1, 1))
+
+
+def _power_of_two(number: int) -> int:
+    """Return the largest power of two that is not above a number."""
+    return 1 << (number.bit_length() - 1)

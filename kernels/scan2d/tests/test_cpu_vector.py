@@ -7,31 +7,36 @@ pytest.importorskip("numba", reason="the cpu backend needs numba")
 
 from numba import njit
 
-from scan2d.cpu import vector
+from scan2d.cpu import vector, vector_math, vector_shuffles
 from scan2d.cpu.tiling import LANES
 
 
 @njit
 def _exp2(x, out):  # type: ignore[no-untyped-def]
     for k in range(0, x.size, LANES):
-        vector.store(out, k, vector.exp2(vector.load(x, k)))
+        vector.store(out, k, vector_math.exp2(vector.load(x, k)))
 
 
 @njit
 def _softplus(x, out):  # type: ignore[no-untyped-def]
     for k in range(0, x.size, LANES):
-        vector.store(out, k, vector.softplus(vector.load(x, k)))
+        vector.store(out, k, vector_math.softplus(vector.load(x, k)))
 
 
 @njit
 def _sigmoid(x, out):  # type: ignore[no-untyped-def]
     for k in range(0, x.size, LANES):
-        vector.store(out, k, vector.sigmoid(vector.load(x, k)))
+        vector.store(out, k, vector_math.sigmoid(vector.load(x, k)))
 
 
 @njit
 def _transpose(x, out):  # type: ignore[no-untyped-def]
-    vector.transpose(x, 0, LANES, out, (LANES - 1) * LANES, -LANES)
+    vector_shuffles.transpose(x, 0, LANES, out, (LANES - 1) * LANES, -LANES)
+
+
+@njit
+def _sum_lanes(x, out):  # type: ignore[no-untyped-def]
+    vector.store(out, 0, vector_shuffles.sum_lanes(x, LANES))
 
 
 def test_exp2_is_exact_at_zero_and_precise_elsewhere() -> None:
@@ -67,3 +72,10 @@ def test_transpose_with_a_negative_step() -> None:
     out = np.empty_like(x)
     _transpose(x, out)
     assert np.array_equal(out.reshape(LANES, LANES), x.reshape(LANES, LANES).T[::-1])
+
+
+def test_lanes_of_sixteen_vectors_are_summed_in_their_order() -> None:
+    x = np.random.default_rng(0).integers(-99, 99, (LANES + 1, LANES)).astype(np.float32)
+    out = np.empty(LANES, np.float32)
+    _sum_lanes(x.reshape(-1), out)
+    assert out.tolist() == x[1:].sum(axis=1).tolist()

@@ -20,6 +20,7 @@ from scan2d.cpu.layout import (
     states_first,
     visited,
 )
+from scan2d.cpu.memory import working_memory
 from scan2d.cpu.threads import run_on_threads
 from scan2d.cpu.tiling import LANES, TILE_COLUMNS, Blocks, ceil_div, tile_rows
 from scan2d.cpu.tiling import saved_shape as selective_saved_shape
@@ -85,8 +86,9 @@ def backward(
     problem, blocks = _problem(u, B, True), Blocks(u.shape[1], 1)
     gradients = [new_like(t, zero=False) for t in (u, delta_top, delta_left)]
     arrays, strides = zip(*(flat(t) for t in (u, delta_top, delta_left, dout, *gradients)), strict=True)
-    # Partial sums: dB and dC per slot of channel blocks, the small ones per item.
-    d_projections = new_memory(2 * problem.slots_per_group * B.numel(), zero=True).view(2, -1, B.numel())
+    # Partial sums: dB and dC per task, the small ones per item.
+    parts = ceil_div(problem.blocks_per_group, problem.blocks_per_task)
+    d_projections = working_memory(2 * parts * B.numel()).view(2, parts, B.numel())
     d_rates = torch.zeros(2, problem.batch, blocks.total, problem.states, LANES)
     d_skip = torch.zeros(problem.batch, blocks.total, 1, LANES)
     run_on_threads(
@@ -134,8 +136,6 @@ def _problem(u: Tensor, B: Tensor, save: bool) -> Problem:
         save=save,
         blocks_per_group=blocks.per_group,
         blocks_per_task=blocks.per_task(batch, states, torch.get_num_threads(), u.stride(1) == 1),
-        slots_per_group=blocks.slots(states),
-        blocks_per_slot=blocks.per_slot(states),
         with_mask=False,
     )
 

@@ -27,8 +27,9 @@ from scan2d.cpu.cells import (
 from scan2d.cpu.compiled import compiled, entry_point
 from scan2d.cpu.gates import to_steps_and_slopes
 from scan2d.cpu.staging import read_tile, write_tile
+from scan2d.cpu.sums import block_sums_at, close_block, new_sums, put_sums, write_sums
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import add_lanes, fma, load, load_splat, next_task, splat, store
+from scan2d.cpu.vector import fma, load, load_splat, next_task, splat, store
 from scan2d.wavefront.cpu_forward import entry_weights
 from scan2d.wavefront.cpu_recompute import recall_edges, recompute_row, state_at
 
@@ -44,8 +45,6 @@ class BackwardArrays(NamedTuple):
     rates_left: Any
     skip: Any
     saved: Any
-    b_sums: Any  # one partial sum per slot
-    c_sums: Any
     d_rates_top: Any  # one partial sum per item, as are the next two
     d_rates_left: Any
     d_skip: Any
@@ -67,6 +66,8 @@ class BackwardWork(NamedTuple):
     r: Any
     d_rates_top: Any
     d_rates_left: Any
+    b_sums: Any  # of dB over channels
+    c_sums: Any
 
 
 @compiled
@@ -79,11 +80,10 @@ def clear_outer_edges(problem, item, tile, block, work):
 
 
 @compiled
-def reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, slot, r_at, p_at):
+def reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, sums_at, r_at, p_at):
     """Run λ over one row from right to left; u and the steps are replaced by their gradients.
 
-    Returns the row's contribution to dD. `slot` is how far the partial sums of dB and dC lie beyond the place of the
-    same cell in B and C.
+    Adds dB and dC up; returns the row's contribution to dD.
     """
     states, B, C = problem.states, arrays.B, arrays.C
     per_cell = states * LANES
@@ -112,8 +112,10 @@ def reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, slot
             d_top = fma(w_top, load(arrays.rates_top, rates_at + s), d_top)
             d_left = fma(w_left, load(arrays.rates_left, rates_at + s), d_left)
             d_input = fma(lam, load_splat(B, at_cell + n), d_input)
-            add_lanes(arrays.b_sums, slot + at_cell + n, lam * x)
-            add_lanes(arrays.c_sums, slot + at_cell + n, dy * load(work.h, here + s))
+            store(work.b_sums.lanes, s, lam * x)
+            store(work.c_sums.lanes, s, dy * load(work.h, here + s))
+        put_sums(problem, work.b_sums, sums_at, row * tile.columns + k)
+        put_sums(problem, work.c_sums, sums_at, row * tile.columns + k)
         entering = u * d_input
         store(work.tops, j, fma(d_top, splat(_LN_2), from_top * entering) * load(work.top_slopes, j))
         store(work.lefts, j, fma(d_left, splat(_LN_2), from_left * entering) * load(work.left_slopes, j))
@@ -130,7 +132,7 @@ def add_vectors(source, target, target_at, count):
 
 
 @compiled
-def reverse_tile(problem, item, tile, block, slot, arrays, work):
+def reverse_tile(problem, item, tile, block, sums_at, arrays, work):
     """Compute all gradients of one staged tile of one block of channels."""
     states, no_bias = problem.states, splat(np.float32(0.0))
     skip = load(arrays.skip, block.table * LANES)
@@ -151,7 +153,7 @@ def reverse_tile(problem, item, tile, block, slot, arrays, work):
         cell = projection_cell(problem, item, 0, tile.i0 + row, tile.j0)
         r_at = (block.left_at + row * states) * LANES
         p_at = block.top_at * LANES
-        d_skip = d_skip + reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, slot, r_at, p_at)
+        d_skip = d_skip + reverse_row(problem, tile, row, work, at, arrays, rates_at, skip, cell, sums_at, r_at, p_at)
     total = block.saved * LANES
     store(arrays.d_skip, total, load(arrays.d_skip, total) + d_skip)
     add_vectors(work.d_rates_top, arrays.d_rates_top, total * states, states)
@@ -179,6 +181,8 @@ def make_work(problem):
         aligned_buffer(together * column),
         aligned_buffer(states),
         aligned_buffer(states),
+        new_sums(problem),
+        new_sums(problem),
     )
 
 
@@ -189,9 +193,8 @@ def backward_kernel(
 ):  # fmt: skip
     """Compute one task after the other until the shared counter runs out; `cpu` packs the arguments."""
     problem = unpack(numbers)
-    arrays = BackwardArrays(B, C, rates_top, rates_left, skip, saved, dB, dC, d_rates_top, d_rates_left, d_skip)
+    arrays = BackwardArrays(B, C, rates_top, rates_left, skip, saved, d_rates_top, d_rates_left, d_skip)
     work, visits = make_work(problem), new_visits(problem)
-    slot_size = B.size
     while True:
         index = next_task(counter)
         if index >= tasks:
@@ -207,8 +210,12 @@ def backward_kernel(
             read_tile(problem, item, task, tile, visits, dout, strides[3], work.dys)
             for number in range(task.last - task.first):
                 block = block_at(problem, task, tile, number)
-                slot = (task.first + number) // problem.blocks_per_slot * slot_size
-                reverse_tile(problem, item, tile, block, slot, arrays, work)
+                reverse_tile(problem, item, tile, block, block_sums_at(problem, number), arrays, work)
+                close_block(problem, work.b_sums, number, visits.starts[tile.rows])
+                close_block(problem, work.c_sums, number, visits.starts[tile.rows])
             write_tile(problem, item, task, tile, visits, work.us, du, strides[4])
             write_tile(problem, item, task, tile, visits, work.tops, d_top, strides[5])
             write_tile(problem, item, task, tile, visits, work.lefts, d_left, strides[6])
+            sums_at = task.first // problem.blocks_per_task * B.size
+            write_sums(problem, item, task, tile, visits, work.b_sums, dB, sums_at)
+            write_sums(problem, item, task, tile, visits, work.c_sums, dC, sums_at)

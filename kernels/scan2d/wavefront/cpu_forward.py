@@ -32,7 +32,8 @@ from scan2d.cpu.compiled import compiled, entry_point
 from scan2d.cpu.gates import to_steps
 from scan2d.cpu.staging import read_tile, write_tile
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import exp2, fma, load, load_splat, next_task, splat, store
+from scan2d.cpu.vector import fma, load, load_splat, next_task, splat, store
+from scan2d.cpu.vector_math import exp2
 
 
 class ForwardArrays(NamedTuple):

@@ -7,7 +7,8 @@ from __future__ import annotations
 from scan2d.cpu.cells import clear_vectors, copy_vectors, saved_left_edge, saved_top_edge
 from scan2d.cpu.compiled import compiled
 from scan2d.cpu.tiling import LANES
-from scan2d.cpu.vector import exp2, fma, load, load_splat, store
+from scan2d.cpu.vector import fma, load, load_splat, store
+from scan2d.cpu.vector_math import exp2
 from scan2d.wavefront.cpu_forward import decay_exponent, entry_weights
 
 

@@ -20,7 +20,15 @@ def empty(path: Path) -> Path:
 
 
 def test_a_folder_names_class_and_group(tmp_path):
-    for name in ("a/1.png", "a/p1/x/2.JPG", "b/p1/x/3.tif", "b/notes.txt", "stray.png"):
+    for name in (
+        "a/1.png",
+        "a/p1/x/2.JPG",
+        "b/p1/x/3.tif",
+        "b/notes.txt",
+        "stray.png",
+        ".cache/x.png",
+        "a/.hidden.png",
+    ):
         empty(tmp_path / name)
     tiles = read_tiles(TileData(data=tmp_path))
     assert [(t.name, t.label, t.group) for t in tiles] == [

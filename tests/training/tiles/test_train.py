@@ -84,6 +84,9 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(trained):
     assert contents(run.out / "fold-0") == before
     with pytest.raises(ConfigError, match=r"other settings; use --overwrite"):
         train_tiles(run.model_copy(update={"label_smoothing": 0.3}))
+    with pytest.raises(ConfigError, match="something else"):
+        (run.out.parent / "other" / "fold-0").mkdir(parents=True)
+        train_tiles(run.model_copy(update={"out": run.out.parent / "other"}))
     with pytest.raises(ModelError, match="unknown size"):
         train_tiles(run.model_copy(update={"size": "huge"}))
 

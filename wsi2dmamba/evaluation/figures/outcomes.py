@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from wsi2dmamba.evaluation.figures.style import COLOURS, GREY, Drawing, finish, new_axes, percent
 from wsi2dmamba.evaluation.results import Evaluation, RiskGroups
-from wsi2dmamba.evaluation.riskgroups import patient_groups, split_by_risk
+from wsi2dmamba.evaluation.riskgroups import patient_groups, split_by_risk, with_groups
 
 _GROUPS = (("low risk", 0, COLOURS[0]), ("high risk", 1, COLOURS[1]))
 
@@ -18,7 +18,7 @@ _GROUPS = (("low risk", 0, COLOURS[0]), ("high risk", 1, COLOURS[1]))
 def kaplan_meier(found: Evaluation) -> Drawing:
     """Return the Kaplan–Meier curves of the two risk groups, with the numbers at risk below."""
     high, fixed_on = split_by_risk(found.predictions, found.config.risk_group_quantile)
-    patients = patient_groups(found.predictions.rows("test"), high)
+    patients = patient_groups(with_groups(found.predictions.rows("test"), high))
     figure = Figure(figsize=(5.6, 4.1), layout="constrained")
     curves, table = figure.subplots(2, 1, sharex=True, height_ratios=[5, 1])
     ticks = np.asarray([t for t in curves.xaxis.get_major_locator().tick_values(0, patients["time"].max()) if t >= 0])
@@ -53,7 +53,7 @@ def kaplan_meier(found: Evaluation) -> Drawing:
         f"{found.config.risk_group_quantile:.0%} quantile of the risks of the {where} of each fold.{warning} "
         f"Bands: {percent(found.config.confidence)}; ticks: censored."
     )
-    return finish(figure, "kaplan-meier", caption, pd.concat(parts, ignore_index=True))
+    return finish(figure, "kaplan-meier", caption, pd.concat(parts, ignore_index=True), wide=True)
 
 
 _CENSOR = {"ms": 4, "marker": "|"}

@@ -69,6 +69,11 @@ class Drawing:
     wide: bool = False
 
     @property
+    def alt(self) -> str:
+        """What a reader who sees no picture is told: the data of a diagram in words, else the caption."""
+        return "; ".join(self.data["text"]) if "text" in self.data else self.caption
+
+    @property
     def data_uri(self) -> str:
         """The SVG as an address that a self-contained page can hold."""
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")

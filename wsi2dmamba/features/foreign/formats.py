@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import StoreError
+from wsi2dmamba.features.foreign.contents import Attributes, read_attributes, read_others
 from wsi2dmamba.slides.tilefile import SCHEMA
 
 FORMATS = ("wsi2dmamba", "clam", "trident", "stamp", "atlaspatch")
 
-Attributes = dict[str, dict[str, Any]]
-"""Attributes by object: ``""`` is the file, other keys are paths of datasets and groups."""
+OURS_GROUP = "wsi2dmamba"
+"""Group of another tool's file that remembers ours; other tools pass over it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class RawTable:
         Where the features stood, e.g. ``features/uni``.
     attributes
         Every attribute of every object.
+    others
+        Every other dataset, by path: features of further encoders, AtlasPatch's passports.
     """
 
     format: str
@@ -43,6 +46,7 @@ class RawTable:
     features: NDArray[np.floating] | None
     feature_path: str
     attributes: Attributes
+    others: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,23 +119,12 @@ def read_raw(path: Path, encoder: str | None = None) -> RawTable:
             coords = file["coords"][:]
             features = file[feature_path][:] if feature_path in file else None
             attributes = read_attributes(file)
+            others = {} if OURS_GROUP in file else read_others(file, {"coords", feature_path})
     except OSError as error:
         raise StoreError(f"{path} is not a whole HDF5 file (cut short or damaged)") from error
     if features is not None and (features.ndim != 2 or len(features) != len(coords)):
         raise StoreError(f"{path}: features of shape {features.shape} for {len(coords)} patches")
-    return RawTable(kind, coords, features, feature_path, attributes)
-
-
-def read_attributes(file: h5py.File) -> Attributes:
-    """Return every attribute of a file, by object."""
-    found: Attributes = {"": dict(file.attrs)}
-
-    def visit(name: str, item: h5py.HLObject) -> None:
-        if item.attrs:
-            found[name] = dict(item.attrs)
-
-    file.visititems(visit)
-    return found
+    return RawTable(kind, coords, features, feature_path, attributes, others)
 
 
 def facts_of(raw: RawTable, slide_mpp: float | None = None) -> Facts:

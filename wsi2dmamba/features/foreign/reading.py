@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi2dmamba.core.errors import StoreError
-from wsi2dmamba.features.foreign.formats import Facts, RawTable, facts_of, read_raw
+from wsi2dmamba.features.foreign.formats import OURS_GROUP, Facts, RawTable, facts_of, read_raw
 from wsi2dmamba.features.foreign.snapping import infer_step, merge, resolve_collisions, snap
-from wsi2dmamba.features.foreign.source import OURS_GROUP, Source
+from wsi2dmamba.features.foreign.source import Source
 from wsi2dmamba.slides.tilefile import TileFile, TileGeometry, read_tile_datasets
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def read_foreign(
     features = None if raw.features is None else merge(raw.features, cells, on_collision)
     source = None
     if not cells.collisions:
-        source = Source(raw.format, raw.coords, cells.group, raw.feature_path, raw.attributes)
+        source = Source(raw.format, raw.coords, cells.group, raw.feature_path, raw.attributes, raw.others)
     return ForeignTable(tiles, features, facts.encoder, source)
 
 

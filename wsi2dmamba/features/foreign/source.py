@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi2dmamba.features.foreign.formats import Attributes
+from wsi2dmamba.features.foreign.contents import Attributes, read_others
 
 GROUP = "source"
 """Group of our file that remembers the file of another tool it came from."""
 
-OURS_GROUP = "wsi2dmamba"
-"""Group of another tool's file that remembers ours; other tools pass over it."""
-
 _FILE = "file"
+_OTHERS = "others"
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class Source:
         Where its features stood.
     attributes
         Every attribute of every object.
+    others
+        Every dataset but the coordinates and these features, by path.
     """
 
     format: str
@@ -43,6 +43,7 @@ class Source:
     row: NDArray[np.int64]
     feature_path: str
     attributes: Attributes
+    others: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def write_source(file: h5py.File, source: Source) -> None:
@@ -51,6 +52,8 @@ def write_source(file: h5py.File, source: Source) -> None:
     group.attrs.update(format=source.format, feature_path=source.feature_path)
     group.create_dataset("coords", data=source.coords)
     group.create_dataset("row", data=source.row)
+    for name, values in source.others.items():
+        group.create_dataset(f"{_OTHERS}/{name}", data=values, dtype=values.dtype)
     objects = group.create_group("objects")
     for name, attributes in source.attributes.items():
         objects.require_group(f"{_FILE}/{name}" if name else _FILE).attrs.update(attributes)
@@ -74,4 +77,5 @@ def read_source(file: h5py.File) -> Source | None:
         row=group["row"][:],
         feature_path=str(group.attrs["feature_path"]),
         attributes=attributes,
+        others=read_others(group[_OTHERS], set()) if _OTHERS in group else {},
     )

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from wsi2dmamba import __version__
 from wsi2dmamba.core.errors import StoreError
-from wsi2dmamba.core.files import atomic_path
-from wsi2dmamba.features.foreign.formats import Attributes
-from wsi2dmamba.features.foreign.source import OURS_GROUP, Source
+from wsi2dmamba.core.hdf5 import new_hdf5
+from wsi2dmamba.features.foreign.contents import Attributes
+from wsi2dmamba.features.foreign.formats import OURS_GROUP
+from wsi2dmamba.features.foreign.source import Source
 from wsi2dmamba.slides.tilefile import TileFile, trident_attributes, write_tile_datasets
 
 _CHUNK_ROWS = 256
@@ -40,7 +41,7 @@ def write_foreign(
     StoreError
         If the format needs a resolution that is not known.
     """
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+    with new_hdf5(path) as file:
         if source is not None and source.format == kind:
             _restore(file, features, source)
             return
@@ -65,6 +66,8 @@ def _restore(file: h5py.File, features: NDArray[np.floating] | None, source: Sou
     _dataset(file, "coords", source.coords)
     if features is not None:
         _dataset(file, source.feature_path, features[source.row])
+    for name, values in source.others.items():
+        file.create_dataset(name, data=values, dtype=values.dtype)
     _set_attributes(file, source.attributes)
 
 
@@ -154,4 +157,5 @@ def _dataset(file: h5py.File, name: str, values: NDArray[Any]) -> None:
 
 def _set_attributes(file: h5py.File, attributes: Attributes) -> None:
     for name, values in attributes.items():
-        (file[name] if name else file).attrs.update(values)
+        place = file if not name else file[name] if name in file else file.create_group(name)
+        place.attrs.update(values)

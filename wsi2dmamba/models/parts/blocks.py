@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
+
+from wsi2dmamba.models.parts.lattice import Lattice2D
 
 
 class RMSNorm(nn.Module):
@@ -47,6 +51,26 @@ class DropPath(nn.Module):
         keep = 1 - self.probability
         mask = branch.new_empty(branch.shape[0], *[1] * (branch.dim() - 1)).bernoulli_(keep)
         return branch * (mask / keep)
+
+
+class TokenwiseFirst(nn.Module, ABC):
+    """A mixer of rasters that begins with a step on every token by itself.
+
+    Before the first block all cells without tissue hold the same token, so the frame takes that step once for all of
+    them.
+    """
+
+    @abstractmethod
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Take the first step on (…, dim) tokens."""
+
+    @abstractmethod
+    def mix(self, embedded: Tensor, lattice: Lattice2D) -> Tensor:
+        """Do the rest on a (1, rows, cols, …) raster of embedded tokens; returns (1, rows, cols, dim)."""
+
+    def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
+        """Mix a (1, rows, cols, dim) raster."""
+        return self.mix(self.embed(raster), lattice)
 
 
 def drop_path_rates(highest: float, layers: int) -> list[float]:

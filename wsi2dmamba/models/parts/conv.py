@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from wsi2dmamba.models.parts.lattice import Lattice2D
 
 
 class DepthwiseConv2d(nn.Module):
@@ -33,6 +36,14 @@ class DepthwiseConv2d(nn.Module):
         """Convolve (batch, rows, cols, channels)."""
         return depthwise_conv2d(raster, self.weight, self.bias, self.dilation)
 
+    def at_tokens(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
+        """Convolve (N, channels) tokens of a lattice, zero in its other cells, and return the result at the tokens."""
+        if self.dilation != 1:
+            raise NotImplementedError("convolution at tokens has no dilation")
+        taps = self.weight.flatten(1).T.contiguous()
+        result: Tensor = _GatheredConvolution.apply(tokens, taps, self.bias, lattice.neighbours(self.weight.shape[-1]))
+        return result
+
 
 def depthwise_conv2d(raster: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
     """Convolve (batch, rows, cols, channels) with (channels, 1, k, k), k odd, zero outside the raster."""
@@ -45,6 +56,38 @@ def depthwise_conv2d(raster: Tensor, weight: Tensor, bias: Tensor | None, dilati
         groups=weight.shape[0],
     )
     return out.permute(0, 2, 3, 1)
+
+
+class _GatheredConvolution(torch.autograd.Function):
+    """Depthwise convolution of scattered tokens: a sum over taps of gathered tokens times the tap's weights.
+
+    Being a neighbour is mutual: if j lies at tap k of i, then i lies at the opposite tap of j. So the gradient gathers
+    too, with the taps reversed, which is faster than adding to scattered rows and leaves no order of addition open.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, taps: Tensor, bias: Tensor, neighbours: Tensor) -> Tensor:
+        ctx.save_for_backward(tokens, taps, neighbours)
+        return _gathered_sum(tokens, taps, neighbours) + bias
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        tokens, taps, neighbours = ctx.saved_tensors
+        d_tokens = _gathered_sum(upstream[0], taps.flip(0), neighbours)
+        padded = _with_blank(tokens)
+        d_taps = torch.stack([(padded.index_select(0, at) * upstream[0]).sum(0) for at in neighbours])
+        return d_tokens, d_taps, upstream[0].sum(0), None
+
+
+def _with_blank(tokens: Tensor) -> Tensor:
+    return torch.cat([tokens, tokens.new_zeros(1, tokens.shape[1])])
+
+
+def _gathered_sum(tokens: Tensor, taps: Tensor, neighbours: Tensor) -> Tensor:
+    padded, total = _with_blank(tokens), torch.zeros_like(tokens)
+    for weights, at in zip(taps, neighbours, strict=True):
+        total.addcmul_(padded.index_select(0, at), weights)
+    return total
 
 
 class CausalConv1d(nn.Module):

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from wsi2dmamba.models.base import Aggregator, Bag, SlideOutput
-from wsi2dmamba.models.parts.blocks import DropPath, RMSNorm, drop_path_rates
+from wsi2dmamba.models.parts.blocks import DropPath, RMSNorm, TokenwiseFirst, drop_path_rates
 from wsi2dmamba.models.parts.lattice import Lattice2D, connected_pieces
 from wsi2dmamba.models.parts.pooling import AttentionHead, AttentionOptions
 from wsi2dmamba.models.parts.projection import Projection, ProjectionOptions
@@ -92,7 +92,19 @@ class MixerBlock(nn.Module):
 
     def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
         """Mix a (1, rows, cols, width) raster."""
-        mixed: Tensor = raster + self.drop_path(self.mixer(self.norm(raster), lattice))
+        return self._add(raster, self.mixer(self.norm(raster), lattice))
+
+    def enter(self, tokens: Tensor, background: Tensor | None, lattice: Lattice2D) -> Tensor:
+        """Lay (N, width) tokens on the raster and mix it; other cells hold `background` (width,), or zero."""
+        raster = lattice.scatter(tokens, background)
+        if not isinstance(self.mixer, TokenwiseFirst):
+            return self(raster, lattice)
+        blank = tokens.new_zeros(tokens.shape[1]) if background is None else background.to(tokens.dtype)
+        embedded, empty = (self.mixer.embed(self.norm(x)) for x in (tokens, blank))
+        return self._add(raster, self.mixer.mix(lattice.scatter(embedded, empty), lattice))
+
+    def _add(self, raster: Tensor, branch: Tensor) -> Tensor:
+        mixed: Tensor = raster + self.drop_path(branch)
         if self.feed_forward is not None:
             mixed = mixed + self.drop_path(self.feed_forward(mixed))
         return mixed
@@ -121,7 +133,7 @@ class GridAggregator(Aggregator):
         super().__init__(in_dim, out_dim)
         self.options = options
         self.project = Projection(in_dim, options)
-        learned = options.background == "learned"
+        learned = options.background == "learned" and not self.skips_gaps
         self.background = nn.Parameter(0.02 * torch.randn(options.dim)) if learned else None
         rates = drop_path_rates(options.drop_path, options.layers)
         mixers = [self.make_mixer(index) for index in range(options.layers)]
@@ -137,24 +149,26 @@ class GridAggregator(Aggregator):
     def make_mixer(self, index: int) -> nn.Module:
         """Return the mixer of block `index`: a module from ((1, rows, cols, dim), `Lattice2D`) to the same raster."""
 
-    def lay(self, bag: Bag) -> tuple[Tensor, Lattice2D]:
-        """Return a bag's (1, rows, cols, dim) raster before the first block, and where its patches lie."""
-        lattice = Lattice2D.of(bag, self.options.grid_shape)
-        return lattice.scatter(self.project(bag.features), self.background), lattice
+    @property
+    def skips_gaps(self) -> bool:
+        """Whether the blocks work on (1, N, dim) tokens, and there is nothing in the cells between them."""
+        return False
 
-    def mix(self, bag: Bag) -> tuple[Tensor, Lattice2D]:
-        """Return a bag's (1, rows, cols, dim) raster after the last block, and where its patches lie."""
-        raster, lattice = self.lay(bag)
-        for block in self.blocks:
+    def mix(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
+        """Return the (1, rows, cols, dim) raster of (N, dim) tokens after the last block."""
+        first, *others = self.blocks
+        assert isinstance(first, MixerBlock)
+        raster = first.enter(tokens, self.background, lattice)
+        for block in others:
             raster = block(raster, lattice)
-        return raster, lattice
+        return raster
 
     def encode(self, bag: Bag) -> Tensor:
         """Return (N, dim) tokens of the patches, each knowing its neighbourhood."""
         if self.options.pieces == "apart":
             return self._encode_apart(bag)
-        raster, lattice = self.mix(bag)
-        tokens: Tensor = self.norm(lattice.gather(raster))
+        lattice = Lattice2D.of(bag, self.options.grid_shape)
+        tokens: Tensor = self.norm(self._mixed(self.project(bag.features), lattice))
         return tokens
 
     def _encode_apart(self, bag: Bag) -> Tensor:
@@ -165,10 +179,12 @@ class GridAggregator(Aggregator):
         return back
 
     def _mixed(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
-        raster = lattice.scatter(tokens, self.background)
+        if not self.skips_gaps:
+            return lattice.gather(self.mix(tokens, lattice))
+        tokens = tokens.unsqueeze(0)
         for block in self.blocks:
-            raster = block(raster, lattice)
-        return lattice.gather(raster)
+            tokens = block(tokens, lattice)
+        return tokens.squeeze(0)
 
     def pool(self, tokens: Tensor) -> SlideOutput:
         """Return the output of attention pooling over (N, dim) tokens, without regions."""
@@ -189,8 +205,8 @@ class GridAggregator(Aggregator):
     def _pool_all_cells(self, bags: Sequence[Bag]) -> SlideOutput:
         cells, patches, before = [], [], 0
         for bag in bags:
-            raster, lattice = self.mix(bag)
-            cells.append(raster.flatten(0, 2))
+            lattice = Lattice2D.of(bag, self.options.grid_shape)
+            cells.append(self.mix(self.project(bag.features), lattice).flatten(0, 2))
             patches.append(lattice.cells + before)
             before += lattice.rows * lattice.cols
         pooled: SlideOutput = self.head(self.norm(torch.cat(cells)), torch.cat(patches))

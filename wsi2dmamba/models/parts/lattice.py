@@ -70,6 +70,20 @@ class Lattice2D:
         raster = raster.index_copy(0, self.cells, tokens)
         return raster.view(1, self.rows, self.cols, -1)
 
+    def neighbours(self, side: int) -> Tensor:
+        """Return (side², N): the token in every cell of the side × side window around each token, row by row.
+
+        N, one beyond the last token, stands for a cell without one.
+        """
+        reach = side // 2
+        wide = self.cols + 2 * reach
+        around = self.cells.new_full(((self.rows + 2 * reach) * wide,), len(self.cells))
+        corner = self.cells // self.cols * wide + self.cells % self.cols
+        around[corner + reach * (wide + 1)] = torch.arange(len(self.cells), device=self.cells.device)
+        steps = torch.arange(side, device=self.cells.device)
+        window = (steps[:, None] * wide + steps).flatten()
+        return around[corner + window[:, None]]
+
     def gather(self, raster: Tensor) -> Tensor:
         """Return the (N, width) tokens of the patches from a (1, rows, cols, width) raster."""
         return raster.reshape(self.rows * self.cols, -1).index_select(0, self.cells)

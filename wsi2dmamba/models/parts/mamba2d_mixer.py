@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from scan2d import START_CORNERS
 from wsi2dmamba.core.validation import Settings
+from wsi2dmamba.models.parts.blocks import TokenwiseFirst
 from wsi2dmamba.models.parts.conv import CausalConv1d, DepthwiseConv2d
 from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.selective import DeltaInit, SelectiveParameters
@@ -39,8 +40,10 @@ class ScanOptions(Settings):
     corner_parameters
         With four corners: "shared" Δ, A, B, C, D, or "separate" ones per corner.
     gaps
-        What the state does in cells without tissue: "scan" them like others, with the background's own Δ, or "cross"
-        them unchanged (Δ = 0), so that it does not fade over the distance between two pieces of tissue.
+        What the state does in cells without tissue: "scan" them like others, with the background's own Δ; "cross"
+        them unchanged (Δ = 0), so that it does not fade over the distance between two pieces of tissue; "skip": there
+        are no such cells. Then only tissue is computed, and time grows with it rather than with the bounding box: every
+        patch takes g and h from the patch before it in its row and its column, and the convolution sees zero around it.
     """
 
     expand: int = Field(2, ge=1, le=16)
@@ -51,11 +54,13 @@ class ScanOptions(Settings):
     conv_kernel: int = Field(3, ge=1, le=31)
     corners: Literal[1, 4] = 4
     corner_parameters: Literal["shared", "separate"] = "shared"
-    gaps: Literal["scan", "cross"] = "scan"
+    gaps: Literal["scan", "cross", "skip"] = "scan"
 
 
-class Mamba2DMixer(nn.Module):
+class Mamba2DMixer(TokenwiseFirst):
     """in_proj → depthwise convolution → SiLU → (Δ, B, C) → 2D scan, gated → out_proj (2DMamba, section 4.1).
+
+    With `gaps: skip` it mixes (1, N, dim) tokens, otherwise rasters.
 
     Parameters
     ----------
@@ -71,6 +76,7 @@ class Mamba2DMixer(nn.Module):
         dt_rank = options.dt_rank or math.ceil(dim / 16)
         self.starts = START_CORNERS[: options.corners]
         self.cross_gaps = options.gaps == "cross"
+        self.skip_gaps = options.gaps == "skip"
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.conv = _convolution(inner, options)
         sets = len(self.starts) if options.corner_parameters == "separate" else 1
@@ -79,9 +85,16 @@ class Mamba2DMixer(nn.Module):
         )
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
-    def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
-        """Mix a (1, rows, cols, dim) raster."""
-        u, z = self.in_proj(raster).chunk(2, dim=-1)
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return what is scanned and its gate, side by side, for (…, dim) tokens."""
+        embedded: Tensor = self.in_proj(tokens)
+        return embedded
+
+    def mix(self, embedded: Tensor, lattice: Lattice2D) -> Tensor:
+        """Mix an embedded raster, or embedded tokens if gaps are skipped."""
+        if self.skip_gaps:
+            return self._mix_tokens(embedded.squeeze(0), lattice).unsqueeze(0)
+        u, z = embedded.chunk(2, dim=-1)
         u = nn.functional.silu(self.conv(u))
         empty = ~lattice.occupied() if self.cross_gaps else None
         if len(self.starts) == 1:
@@ -89,6 +102,17 @@ class Mamba2DMixer(nn.Module):
         else:
             mixed = self._scan_corners(u, empty) * nn.functional.silu(z)
         projected: Tensor = self.out_proj(mixed)
+        return projected
+
+    def _mix_tokens(self, embedded: Tensor, lattice: Lattice2D) -> Tensor:
+        u, z = embedded.chunk(2, dim=-1)
+        u = nn.functional.silu(self.conv.at_tokens(u, lattice) if isinstance(self.conv, DepthwiseConv2d) else u)
+        if len(self.selective) == 1:
+            scanned = self._parameters_of(0).scan_tokens(u, self.starts, lattice)
+        else:
+            scans = [self._parameters_of(k).scan_tokens(u, (start,), lattice) for k, start in enumerate(self.starts)]
+            scanned = sum(scans[1:], start=scans[0])
+        projected: Tensor = self.out_proj(scanned * nn.functional.silu(z))
         return projected
 
     def _scan_corners(self, u: Tensor, empty: Tensor | None) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from scan2d import selective_scan_1d, selective_scan_2d
+from wsi2dmamba.models.parts.lattice import Lattice2D
+from wsi2dmamba.models.parts.masked_raster import MaskedRaster, take_tokens
 
 DeltaInit = Literal["mamba", "zero"]
 
@@ -71,6 +73,17 @@ class SelectiveParameters(nn.Module):
         A = self.rates
         scans = [scan_grid(u, delta, A, B, C, None, None, self.dt_proj.bias, start, empty) for start in starts]
         return torch.addcmul(sum(scans[1:], start=scans[0]), u, self.D)
+
+    def scan_tokens(self, u: Tensor, starts: Sequence[str], lattice: Lattice2D) -> Tensor:
+        """Return the sum of the scans of a lattice's (N, inner) tokens from several corners; it skips other cells."""
+        rasters = [MaskedRaster(tokens, lattice) for tokens in (u, *self(u))]
+        mask, bias, A = lattice.occupied().view(1, *lattice.shape), self.dt_proj.bias, self.rates
+        total = u * self.D
+        for start in starts:
+            grid, delta, B, C = (raster.read() for raster in rasters)
+            out = selective_scan_2d(grid, delta, A, B, C, None, None, bias, True, start=start, mask=mask)
+            total = total + take_tokens(out, lattice)
+        return total
 
     def scan_sequence(self, u: Tensor, z: Tensor | None = None, reverse: bool = False) -> Tensor:
         """Return the 1D selective scan of u (batch, length, inner), gated by z of the same shape."""

@@ -2,8 +2,8 @@
 
 Zhang et al. (arXiv 2412.00678) put their 2D scan in the place of the four 1D scans of VMamba's VSS block (arXiv
 2401.10166 from its second version on: no gate, a feed-forward network, no bias in the depthwise convolution; "v05_noz"
-in the authors' configuration). The paper says that four orientations with their own parameters are added; that they
-are the four corners, rather than VMamba's two plus their transposes, could not be confirmed.
+in the authors' configuration). Four scans with their own Δ, A, B, C and D are added, as in VMamba; that the authors'
+four orientations are the four corners, rather than two corners and their transposes, could not be confirmed.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsi2dmamba.cohort.table import Case, Cohort, Outcome
+from wsi2dmamba.cohort.cases import Case, Cohort, Outcome
 from wsi2dmamba.training.config import TaskConfig
 
 Columns = dict[str, NDArray[Any]]

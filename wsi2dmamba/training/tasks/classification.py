@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsi2dmamba.cohort.table import Case, Cohort, Outcome
+from wsi2dmamba.cohort.cases import Case, Cohort, Outcome
 from wsi2dmamba.core.errors import ConfigError
 from wsi2dmamba.training.config import TaskConfig
 from wsi2dmamba.training.tasks.base import Columns, Task, as_float64

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsi2dmamba.cohort.table import Case, Cohort, Outcome
+from wsi2dmamba.cohort.cases import Case, Cohort, Outcome
 from wsi2dmamba.training.config import TaskConfig
 from wsi2dmamba.training.tasks.base import Columns, Task, as_float64
 from wsi2dmamba.training.tasks.survival import report_times_of, survival_column, survival_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wsi2dmamba.cohort.table import Case, Cohort
+from wsi2dmamba.cohort.cases import Case, Cohort
 from wsi2dmamba.core.errors import CheckpointError
 from wsi2dmamba.training.config import TaskConfig
 from wsi2dmamba.training.tasks.base import Task

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsi2dmamba.cohort.table import Case, Cohort, Outcome
+from wsi2dmamba.cohort.cases import Case, Cohort, Outcome
 from wsi2dmamba.training.config import TaskConfig
 from wsi2dmamba.training.tasks.base import Columns, Task
 

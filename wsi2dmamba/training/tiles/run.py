@@ -141,8 +141,13 @@ def _digest(tiles: Sequence[Tile]) -> str:
 def _claim_folder(run: TileRun, data: TileSet, overwrite: bool) -> None:
     earlier = run.out / SETTINGS
     if not earlier.is_file():
+        if any(run.out.glob("fold-*")):
+            raise ConfigError(f"{run.out} holds folds of something else than train-tiles; choose another --out")
         return
-    known = json.loads(earlier.read_text(encoding="utf-8"))
+    try:
+        known = json.loads(earlier.read_text(encoding="utf-8"))
+    except ValueError:
+        known = {}
     now = {"identity": run.identity(), "digest": _digest(data.tiles)}
     if all(known.get(key) == value for key, value in now.items()):
         return

@@ -73,7 +73,8 @@ def _of_folder(config: TileData) -> list[Tile]:
     tiles = []
     for path in sorted(config.data.rglob("*")):
         inside = path.relative_to(config.data)
-        if path.suffix.lower() not in IMAGE_SUFFIXES or len(inside.parts) < 2:
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if path.suffix.lower() not in IMAGE_SUFFIXES or len(inside.parts) < 2 or hidden:
             continue
         label, *between = inside.parts[:-1]
         group = "/".join(between) or None

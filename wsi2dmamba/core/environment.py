@@ -1,11 +1,15 @@
-"""What a run ran on, for the run folder."""
+"""What software and machine something ran on: for run folders and manifests."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from wsi2dmamba import __version__
 
 _PACKAGES = (
     "torch",
@@ -21,26 +25,28 @@ _PACKAGES = (
 )
 
 
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return package → version, of those that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def describe_environment() -> dict[str, Any]:
     """Return versions, machine and devices as JSON values (no time and no host name: runs stay comparable)."""
     import torch
 
     return {
-        "wsi2dmamba": importlib.import_module("wsi2dmamba").__version__,
+        "wsi2dmamba": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "processors": os.cpu_count(),
         "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": versions(_PACKAGES),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:
