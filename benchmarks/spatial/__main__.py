@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="*", default=model_names())
     parser.add_argument("--rules", nargs="*", default=list(RULES))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="three systems, two rules, one seed, few bags")
     asked = parser.parse_args(arguments)
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
         asked.models, asked.rules, asked.seeds = ["mean", "abmil", "2dmamba"], ["composition", "rim"], 1
     systems = {model: (model, equal_options(model)) for model in asked.models}
     budget = SHORT if asked.short else Budget()
-    results = run_missing(systems, asked.rules, asked.seeds, budget, asked.out / "spatial.csv")
+    results = run_missing(systems, asked.rules, asked.seeds, budget, asked.out / "spatial.csv", asked.workers)
     plot(results, asked.out / "spatial.svg")
     print(f"\n{describe_machine()}; torch on {torch.get_num_threads()} threads\n\n{markdown_table(results)}")
 

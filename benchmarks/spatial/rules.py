@@ -55,7 +55,7 @@ class Rule:
 def composition(rng: np.random.Generator, side: int, label: float) -> Kinds:
     """Many scattered lymphocytes (1) or few (0): the control, for which positions are of no use."""
     kinds = tissue(rng, side)
-    return place(rng, kinds, kinds >= 0, share(kinds, 0.14 if label else 0.06), LYMPHOCYTE)
+    return place(rng, kinds, kinds >= 0, share(kinds, 0.16 if label else 0.02), LYMPHOCYTE)
 
 
 def clustered(rng: np.random.Generator, side: int, label: float) -> Kinds:
@@ -141,8 +141,8 @@ def motif(rng: np.random.Generator, side: int, label: float) -> Kinds:
 
 
 RULES: dict[str, Rule] = {
-    "rim-hard": Rule(rim, noise=1.5),
     "rim": Rule(rim, noise=1.0),
+    "rim-hard": Rule(rim, noise=1.5),
     "composition": Rule(composition, noise=1.5),
     "clustered": Rule(clustered, noise=1.6),
     "adjacency": Rule(adjacency, noise=1.3),

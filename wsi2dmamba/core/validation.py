@@ -30,7 +30,8 @@ def one_line(error: ValidationError, known: dict[str, Any] | None = None) -> str
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown key {where!r}{_suggestion(problem['loc'], known)}")
         else:
-            parts.append(f"{where}: {problem['msg']}" if where else str(problem["msg"]))
+            said = str(problem["msg"]).removeprefix("Value error, ")
+            parts.append(f"{where}: {said}" if where else said)
     return "; ".join(parts)
 
 

@@ -33,15 +33,15 @@ def colours(scores: PatchScores, name: str) -> Floats:
     """Return (N, 3) RGB in 0..1.
 
     Attention is coloured by rank, since a few patches hold most of it. Contribution and influence keep their sign:
-    red speaks for the target, blue against it, the palest is zero, and the 99th percentile of their size is full
-    colour.
+    red speaks for the target, blue against it, the palest is zero. Colour grows with the square root of their size,
+    up to its 99th percentile: one patch that outweighs all others does not make them invisible.
     """
     if name == "attention":
         level = scores.rank(name)
     else:
         values = scores.values(name)
         full = max(float(np.quantile(np.abs(values), 0.99)), 1e-12)
-        level = 0.5 + 0.5 * np.clip(values / full, -1.0, 1.0)
+        level = 0.5 + 0.5 * np.sign(values) * np.sqrt(np.minimum(np.abs(values) / full, 1.0))
     return np.asarray(mpl.colormaps[_COLOURS[name]](level)[:, :3], dtype=np.float64)
 
 
