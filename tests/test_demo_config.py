@@ -18,14 +18,16 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> FeatureCohort:
     """Eight patients in the columns of the demo's table."""
-    made = feature_cohort(tmp_path_factory.mktemp("demo"), cases=8, side=4)
+    made = feature_cohort(tmp_path_factory.mktemp("demo"), cases=8, side=3)
     fold = made.table["case_id"].str[-3:].astype(int) // 2 % 2
     made.table.rename(columns={"label": "phenotype"}).assign(fold=fold).to_csv(made.csv, index=False)
     return made
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_every_model_trains(name: str, cohort: FeatureCohort, tmp_path: Path) -> None:
+def test_every_model_trains(name: str, cohort: FeatureCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Test processes share the cores: with all of them in each, threads wait for one another ten times the work.
+    monkeypatch.setattr("wsi2dmamba.training.run.default_workers", lambda: 1)
     settings = [f"model.name={name}", f"cohort.csv={cohort.csv}", f"features.dir={cohort.features}"]
     settings += [
         f"output={tmp_path}",
