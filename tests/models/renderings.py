@@ -69,16 +69,20 @@ def v2m(P: Parameters, name: str, x: Tensor, layer: int) -> Tensor:
         u = silu(convolve_1d(P, f"{name}.{stage}.conv", u))
         return scan_1d(P, f"{name}.{stage}.selective", u, constant=constant) * silu(gate)
 
-    height, width, _ = x.shape
+    def turn(t: Tensor) -> Tensor:  # a quarter to the left: the last column becomes the first row
+        return t.transpose(0, 1).flip(0)
+
     u, z = linear(P, f"{name}.in_proj", x).chunk(2, -1)
     total = torch.zeros_like(u)
-    for up in (False, True):
-        for back in (False, True):
-            axes = [0] * up + [1] * back
-            v, gate = u.flip(axes), z.flip(axes)
-            v = torch.stack([line("rows", v[i], gate[i], "C") for i in range(height)])
-            v = torch.stack([line("cols", v[:, j], gate[:, j], "B") for j in range(width)], dim=1)
-            total = total + v.flip(axes) / 4
+    for quarter in range(4):
+        v, gate = u, z
+        for _ in range(quarter):
+            v, gate = turn(v), turn(gate)
+        v = torch.stack([line("rows", v[i], gate[i], "C") for i in range(len(v))])
+        v = torch.stack([line("cols", v[:, j], gate[:, j], "B") for j in range(v.shape[1])], dim=1)
+        for _ in range(-quarter % 4):
+            v = turn(v)
+        total = total + v / 4
     return linear(P, f"{name}.out_proj", total)
 
 

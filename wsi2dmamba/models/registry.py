@@ -204,6 +204,17 @@ def parse_options(name: str, options: dict[str, Any]) -> BaseModel:
     return parsed
 
 
+def refused_options(name: str, options: dict[str, Any]) -> set[str]:
+    """Return which options a model does not know, or not with that value; none for an unknown model."""
+    if name not in MODELS:
+        return set()
+    try:
+        model_class(name).Options.model_validate(options)  # type: ignore[attr-defined]
+    except ValidationError as error:
+        return {str(one["loc"][0]) for one in error.errors() if one["loc"]}
+    return set()
+
+
 def build_model(name: str, in_dim: int, out_dim: int, options: dict[str, Any] | None = None) -> Aggregator:
     """Build an aggregator.
 
