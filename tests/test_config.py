@@ -36,6 +36,24 @@ def test_saved_settings_come_back(tmp_path: Path) -> None:
     assert load_config(tmp_path / "saved.yaml") == config
 
 
+MAMBA = {"name": "2dmamba", "dim": 32, "corners": 1, "attention_dim": 16}
+
+
+def test_another_model_leaves_out_and_names_the_options_that_only_the_files_model_has(tmp_path: Path) -> None:
+    path, lines = write(tmp_path / "run.yaml", name="a-{model}", model=MAMBA), []
+    config = load_config(path, ["model.name=abmil", "model.dropout=0.5"], say=lines.append)
+    assert (config.name, config.model.options) == ("a-abmil", {"dim": 32, "attention_dim": 16, "dropout": 0.5})
+    assert lines == ["model abmil: left out corners, which the config gives to 2dmamba"]
+    assert load_config(path).model.options["corners"] == 1
+
+
+def test_another_model_forgives_no_typing_error_and_nothing_set_by_hand(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cornerz"):
+        load_config(write(tmp_path / "run.yaml", model={**MAMBA, "cornerz": 1}), ["model.name=abmil"])
+    with pytest.raises(ConfigError, match="corners"):
+        load_config(write(tmp_path / "run.yaml", model=MAMBA), ["model.name=abmil", "model.corners=4"])
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [

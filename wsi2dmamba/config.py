@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -39,7 +39,7 @@ class RunConfig(Settings):
     Attributes
     ----------
     name
-        Name of the run folder.
+        Name of the run folder; ``{model}`` in it stands for the model's name.
     output
         Folder of the run folders.
     tile, extract
@@ -59,6 +59,13 @@ class RunConfig(Settings):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_after_the_model(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("name"), str):
+            return {**values, "name": values["name"].replace("{model}", _model_name(values))}
+        return values
 
     @model_validator(mode="after")
     def _outcome_for_the_task(self) -> RunConfig:
@@ -105,8 +112,11 @@ def _absolute(section: Section, paths: Sequence[str], lists: Sequence[str]) -> S
     return section.model_copy(update=update)
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: Path, overrides: Sequence[str] = (), say: Callable[[str], None] = lambda line: None) -> RunConfig:
     """Read a run's YAML.
+
+    Where an override names another model, options of the file that its own model takes and the other refuses are left
+    out.
 
     Parameters
     ----------
@@ -114,6 +124,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         The YAML file; relative paths in it start at the current folder.
     overrides
         ``section.key=value`` each, the value as YAML, e.g. ``train.lr=1e-4`` or ``model.name=abmil``.
+    say
+        Is told which options are left out.
 
     Raises
     ------
@@ -122,14 +134,37 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         model option.
     """
     values = _read_yaml(path)
+    written_for = _model_name(values)
     for override in overrides:
         apply_override(values, override)
+    if _model_name(values) != written_for:
+        _leave_foreign_options_out(values, written_for, overrides, say)
     config = parse_config(values, str(path))
     # Only now is torch imported: the model's own options are defined beside the model.
     from wsi2dmamba.models.registry import parse_options
 
     parse_options(config.model.name, config.model.options)
     return config
+
+
+def _leave_foreign_options_out(
+    values: dict[str, Any], written_for: str, overrides: Sequence[str], say: Callable[[str], None]
+) -> None:
+    """Drop options that the file's model takes and the new one refuses; typing errors and --set values stay."""
+    from wsi2dmamba.models.registry import refused_options
+
+    name = _model_name(values)
+    options = {key: value for key, value in values["model"].items() if key != "name"}
+    set_by_hand = {override.partition("=")[0].strip().removeprefix("model.") for override in overrides}
+    foreign = refused_options(name, options) - refused_options(written_for, options) - set_by_hand
+    values["model"] = {key: value for key, value in values["model"].items() if key not in foreign}
+    if foreign:
+        say(f"model {name}: left out {', '.join(sorted(foreign))}, which the config gives to {written_for}")
+
+
+def _model_name(values: dict[str, Any]) -> str:
+    section = values.get("model")
+    return str(section.get("name", ModelConfig().name) if isinstance(section, dict) else ModelConfig().name)
 
 
 def parse_config(values: dict[str, Any], where: str = "config") -> RunConfig:

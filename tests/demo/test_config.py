@@ -15,11 +15,14 @@ from wsi2dmamba.demo.summary import summary_lines
 from wsi2dmamba.evaluation.bootstrap import Interval
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+FILES = {"phenotype": CONFIGS / "demo.yaml", "survival": CONFIGS / "demo-survival.yaml"}
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_yaml_in_configs_is_the_run_of_the_demo(task: str) -> None:
-    assert load_config(CONFIGS / f"demo-{task}.yaml") == run_config(DemoConfig(out=Path("demo-run")), task, "2dmamba")
+@pytest.mark.parametrize("model", MODELS)
+def test_the_yaml_in_configs_is_the_run_of_the_demo(task: str, model: str) -> None:
+    found = load_config(FILES[task], [] if model == "2dmamba" else [f"model.name={model}"])
+    assert found == run_config(DemoConfig(out=Path("demo-run")), task, model)
 
 
 def test_both_models_learn_under_the_same_conditions() -> None:

@@ -1,5 +1,7 @@
 import json
+import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,8 +39,10 @@ def trained(classification_run: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def slide(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def slide(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A slide of the run: one hot patch on a 4 × 5 grid, features and picture of one geometry."""
+    file = _features(trained) / "case-001-s0.h5"
+    learned_from, when = file.read_bytes(), file.stat()
     folder = tmp_path_factory.mktemp("slide")
     tiles = tile_file("case-001-s0", np.argwhere(np.ones((4, 5))), step_level0=128, patch_px=64)
     path = svs(folder / "case-001-s0.svs", size=tiles.geometry.level0_size, mpp=0.25)
@@ -46,8 +50,10 @@ def slide(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiles = replace(tiles, stamp=SlideStamp(str(path), stat.st_size, stat.st_mtime_ns))
     features = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32) * 0.1
     features[HOT[0] * 5 + HOT[1], :8] += 4.0
-    write_features(_features(trained) / "case-001-s0.h5", FeatureFile(features, tiles, "made-up", "1"))
-    return path
+    write_features(file, FeatureFile(features, tiles, "made-up", "1"))
+    yield path
+    file.write_bytes(learned_from)  # other tests use the run as it was trained
+    os.utime(file, ns=(when.st_atime_ns, when.st_mtime_ns))
 
 
 def _features(run: Path) -> Path:

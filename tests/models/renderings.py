@@ -31,14 +31,17 @@ from wsi2dmamba.models.base import Bag
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 
-def two_d_mamba(P: Parameters, name: str, x: Tensor, layer: int, blank: Tensor | None = None) -> Tensor:
+def two_d_mamba(
+    P: Parameters, name: str, x: Tensor, layer: int, blank: Tensor | None = None, corners: int = 1
+) -> Tensor:
     u, z = linear(P, f"{name}.in_proj", x).chunk(2, -1)
     u = silu(convolve_2d(P, f"{name}.conv", u))
+    starts = CORNERS[:corners]
     if f"{name}.selective.1.D" in P:
-        y = sum(scan_2d(P, f"{name}.selective.{k}", u, corner, blank=blank) for k, corner in enumerate(CORNERS))
+        y = sum(scan_2d(P, f"{name}.selective.{k}", u, corner, blank=blank) for k, corner in enumerate(starts))
     else:
         shared = f"{name}.selective.0"
-        y = sum(scan_2d(P, shared, u, corner, skip=False, blank=blank) for corner in CORNERS) + P[f"{shared}.D"] * u
+        y = sum(scan_2d(P, shared, u, corner, skip=False, blank=blank) for corner in starts) + P[f"{shared}.D"] * u
     return linear(P, f"{name}.out_proj", y * silu(z))
 
 
@@ -69,16 +72,20 @@ def v2m(P: Parameters, name: str, x: Tensor, layer: int) -> Tensor:
         u = silu(convolve_1d(P, f"{name}.{stage}.conv", u))
         return scan_1d(P, f"{name}.{stage}.selective", u, constant=constant) * silu(gate)
 
-    height, width, _ = x.shape
+    def turn(t: Tensor) -> Tensor:  # a quarter to the left: the last column becomes the first row
+        return t.transpose(0, 1).flip(0)
+
     u, z = linear(P, f"{name}.in_proj", x).chunk(2, -1)
     total = torch.zeros_like(u)
-    for up in (False, True):
-        for back in (False, True):
-            axes = [0] * up + [1] * back
-            v, gate = u.flip(axes), z.flip(axes)
-            v = torch.stack([line("rows", v[i], gate[i], "C") for i in range(height)])
-            v = torch.stack([line("cols", v[:, j], gate[:, j], "B") for j in range(width)], dim=1)
-            total = total + v.flip(axes) / 4
+    for quarter in range(4):
+        v, gate = u, z
+        for _ in range(quarter):
+            v, gate = turn(v), turn(gate)
+        v = torch.stack([line("rows", v[i], gate[i], "C") for i in range(len(v))])
+        v = torch.stack([line("cols", v[:, j], gate[:, j], "B") for j in range(v.shape[1])], dim=1)
+        for _ in range(-quarter % 4):
+            v = turn(v)
+        total = total + v / 4
     return linear(P, f"{name}.out_proj", total)
 
 

@@ -56,17 +56,19 @@ def test_system_is_its_equations(name, size):
     assert_equal(model, bag, renderings.logits(name, dict(model.named_parameters()), bag))
 
 
-def test_separate_corners():
-    model, bag = small("2dmamba", corner_parameters="separate"), bag_of((5, 3))
-    assert_equal(model, bag, renderings.logits("2dmamba", dict(model.named_parameters()), bag))
-
-
-def test_state_crosses_gaps_without_fading():
-    model, bag = small("2dmamba", gaps="cross"), bag_of((5, 6))
+@pytest.mark.parametrize("gaps", ["scan", "cross"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"corners": 4}, {"corners": 4, "corner_parameters": "separate"}, {"layers": 3, "drop_path": 0.5}],
+    ids=str,
+)
+def test_options_of_2dmamba(options: dict[str, Any], gaps: str) -> None:
+    model, bag = small("2dmamba", gaps=gaps, **options), bag_of((5, 6))
     blank = torch.ones(5, 6, dtype=torch.bool)
     blank[bag.grid[:, 0], bag.grid[:, 1]] = False
 
-    def mixer(P, name, x, layer):
-        return renderings.two_d_mamba(P, name, x, layer, blank)
+    def mixer(P: renderings.Parameters, name: str, x: Tensor, layer: int) -> Tensor:
+        crossed = blank if gaps == "cross" else None
+        return renderings.two_d_mamba(P, name, x, layer, crossed, options.get("corners", 1))
 
-    assert_equal(model, bag, on_raster(dict(model.named_parameters()), bag, mixer, 1))
+    assert_equal(model, bag, on_raster(dict(model.named_parameters()), bag, mixer, options.get("layers", 1)))

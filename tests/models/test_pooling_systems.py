@@ -52,7 +52,7 @@ def clam_mb(P: Parameters, bag: Bag) -> Tensor:
 def dsmil(P: Parameters, bag: Bag) -> Tensor:
     tokens = project(P, bag)
     scores = linear(P, "patch_classifier", tokens)
-    queries = torch.tanh(linear(P, "query.2", torch.relu(linear(P, "query.0", tokens))))
+    queries = linear(P, "query", tokens)
     values = linear(P, "value", tokens)
     bags = []
     for c in range(3):

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fabricate import svs
+from tests.processes import environment, interruptible
 from wsi2dmamba.slides.locks import holder_of
 
 SLIDES = 6
@@ -22,10 +24,6 @@ def command(stage: str, folder: Path, out: Path, workers: int) -> list[str]:
     if stage == "tile":
         return [*start, str(folder / "in"), "--patch-px", "64"]
     return [*start, "--tiles", str(folder / "tiled"), "--device", "cpu"]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -76,21 +74,24 @@ def test_interrupted_and_run_again(
 ) -> None:
     expected = files(folder / ("tiled" if stage == "tile" else "extracted"))
     assert len(expected) == SLIDES
-    run = command(stage, folder, tmp_path, workers)
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    out = tmp_path / "out"
+    run = command(stage, folder, out, workers)
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    slowly = environment(slow_files=tmp_path / "slow")
     for wanted in (0, 2):  # at any time before the first file is there, and in the middle
-        started = subprocess.Popen(run, start_new_session=True, **options)  # type: ignore[call-overload]
+        started = subprocess.Popen(run, env=slowly, **interruptible(), **options)
         if wanted == 0:
             time.sleep(1.5)
-        said = end_after(started, tmp_path, wanted, signals)
+        said = end_after(started, out, wanted, signals)
         if signal.SIGINT in signals:
             assert started.returncode in (130, -signal.SIGINT)  # the second one may meet the interpreter at its end
             assert said.splitlines()[-1:] == [
                 "wsi2dmamba: interrupted; run the same command again to go on where it stopped"
             ], said
             assert "Traceback" not in said
-    again = subprocess.run(run, check=False, **options)  # type: ignore[call-overload]
+    again = subprocess.run(run, check=False, env=environment(), **options)
     assert again.returncode == 0, again.stderr
-    assert files(tmp_path) == expected
-    assert not list(tmp_path.rglob("*.partial-*"))
-    assert all(holder_of(lock) is None for lock in tmp_path.rglob("*.lock"))  # of killed processes: stale
+    assert sorted(files(out)) == sorted(expected)
+    assert [name for name, content in files(out).items() if content != expected[name]] == []
+    assert not list(out.rglob("*.partial-*"))
+    assert all(holder_of(lock) is None for lock in out.rglob("*.lock"))  # of killed processes: stale

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from wsi2dmamba.slides.locks import held, holder_of
 
@@ -49,3 +53,16 @@ def test_lock_cut_short_by_a_crash_is_stale(tmp_path: Path) -> None:
     os.utime(lock, (time.time() - 60,) * 2)
     with held(lock) as mine:
         assert mine
+
+
+def test_lock_of_a_killed_process_that_nobody_buried_is_stale(tmp_path: Path) -> None:
+    lock = tmp_path / "a.lock"
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = psutil.Process(child.pid).create_time()
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid, "started": started}))
+    assert holder_of(lock) == f"process {child.pid} on {socket.gethostname()}"
+    child.kill()
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert holder_of(lock) is None
+    child.communicate()

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from tests.processes import environment, interruptible
 from tests.training.runs import quick_run, run_values
 from wsi2dmamba.config import RunConfig, load_config
 from wsi2dmamba.core.errors import CheckpointError
@@ -114,13 +115,12 @@ def test_a_checkpoint_that_carries_code_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_is_killed_or_interrupted_and_started_again(
     command: str, sent: signal.Signals, tmp_path: Path
 ) -> None:
-    longer = {"train": {"epochs": 15, "checkpoint_seconds": 0}}
+    longer = {"train": {"epochs": 8, "checkpoint_seconds": 0}}
     reference = quick_run(tmp_path / "a", **longer)
     values = run_values(tmp_path / "b", **longer)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
     arguments = [sys.executable, "-m", "wsi2dmamba", command, "--config", str(tmp_path / "run.yaml")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True, **interruptible())
     fold = tmp_path / "b" / "runs" / "quick" / "fold-0"
     deadline = time.monotonic() + 120
     while not (fold / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:

@@ -86,7 +86,7 @@ def splits(
 
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists; use --overwrite, or another name with --out")
-    run = load_config(config, settings)
+    run = load_config(config, settings, say=lambda line: typer.echo(line, err=True))
     cohort = load_cohort(run.cohort)
     folds = make_splits(cohort, run.splits, run.cohort)
     save_splits(out, folds)

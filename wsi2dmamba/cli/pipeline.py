@@ -34,7 +34,10 @@ def run_command(
     from wsi2dmamba.pipeline.chain import run_chain
 
     result = run_chain(
-        load_config(config, settings), workers=workers, dask=dask, say=lambda line: typer.echo(line, err=True)
+        load_config(config, settings, say=lambda line: typer.echo(line, err=True)),
+        workers=workers,
+        dask=dask,
+        say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(f"report: {result.report}", err=True)
     if result.failed_slides:

@@ -44,7 +44,7 @@ def train(
     from wsi2dmamba.config import load_config
     from wsi2dmamba.training.run import train_run
 
-    run = load_config(config, settings)
+    run = load_config(config, settings, say=lambda line: typer.echo(line, err=True))
     finished_before = (run.folder / "predictions.csv").is_file()
     folder = train_run(
         run, workers=workers, dask=dask, overwrite=overwrite, say=lambda line: typer.echo(line, err=True)

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from wsi2dmamba.core.errors import InputError
 
 PARTIAL_MARK = ".partial-"
@@ -22,6 +24,8 @@ PARTIAL_MARK = ".partial-"
 _OWNER = re.compile(re.escape(PARTIAL_MARK) + r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 # The owner on another machine cannot be asked; nobody writes one file for so long.
 _ABANDONED_AFTER_S = 3600.0
+# The kernel tells when a process began only this exactly.
+_SAME_START_S = 2.0
 
 
 @contextmanager
@@ -103,15 +107,20 @@ def _is_abandoned(partial: Path) -> bool:
     return time.time() - partial.stat().st_mtime > _ABANDONED_AFTER_S
 
 
-def process_lives(pid: int) -> bool:
-    """Tell whether a process of this machine has that number."""
+def process_lives(pid: int, started: float | None = None) -> bool:
+    """Tell whether a process of this machine has that number, and began at `started` (seconds since 1970) if given.
+
+    One that was killed and not yet buried by its parent does not count.
+    """
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return started is None or abs(process.create_time() - started) < _SAME_START_S
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
 
 
 def _this_host() -> str:

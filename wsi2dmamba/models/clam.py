@@ -1,6 +1,6 @@
 """CLAM: attention pooling that also learns to tell patches apart (Lu et al., Nat. Biomed. Eng. 2021, arXiv 2004.09666).
 
-`clam-sb` has one attention branch, `clam-mb` one per class.
+`clam-sb` has one attention branch, `clam-mb` one per class. Equation numbers below are unconfirmed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Clam(Aggregator):
 
         In the branch of the true class the most attended patches are positive and the least attended negative
         examples; in the others the most attended are negative ones (section "Instance-level clustering").
-        The loss is cross-entropy; the published code's smooth top-1 SVM is a variant of it.
+        The loss is cross-entropy, the default of the published code's classes, against which this was held.
         """
         label = self.training_label
         if not self.training or label is None or not self.instance_classifiers:

@@ -16,7 +16,9 @@ class DSMIL(Aggregator):
     First stream: a linear classifier scores every patch for every class; the patch of highest score is that class's
     critical one (eq. 4). Second: queries q = W_q·h of all patches meet the critical patch's; the softmax of their
     products weighs the values v = W_v·h (eq. 6 and 7), and a convolution over the classes' bag vectors scores them
-    (eq. 8). The paper trains both streams; here the task's loss is on their mean, as in its inference.
+    (eq. 8). The products are divided by the root of the queries' width, as in the published code. The paper trains both
+    streams; here the task's loss is on their mean, as in its inference. (Formulas held against the published code;
+    equation numbers unconfirmed.)
 
     Parameters
     ----------
@@ -43,8 +45,7 @@ class DSMIL(Aggregator):
         super().__init__(in_dim, out_dim)
         self.project = Projection(in_dim, options)
         self.patch_classifier = nn.Linear(options.dim, out_dim)
-        width = options.query_dim
-        self.query = nn.Sequential(nn.Linear(options.dim, width), nn.ReLU(), nn.Linear(width, width), nn.Tanh())
+        self.query = nn.Linear(options.dim, options.query_dim)
         self.value = nn.Linear(options.dim, options.dim)
         self.bag_classifier = nn.Conv1d(out_dim, out_dim, kernel_size=options.dim)
 

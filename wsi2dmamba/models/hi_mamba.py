@@ -18,9 +18,10 @@ from wsi2dmamba.models.parts.windows import join_windows, pad_to_windows, split_
 class HiMamba(GridAggregator):
     """Blocks of a local scan (L-SSM) and a region scan (R-SSM), both in one direction, which turns from block to block.
 
-    The hierarchical block and the alternation of directions are section 3.2 and 3.3 of the paper. The local scan reads
-    each window's cells in order, the region scan the means of the windows over the raster of windows; the region's
-    output is handed to all cells of its window and added.
+    From the abstract, which names the block of both scans and the alternation of directions; equation numbers
+    unconfirmed, published code not found. Read so here: the local scan takes each window's cells in order, the region
+    scan the means of the windows over the raster of windows; the region's output is handed to all cells of its window
+    and added.
 
     Parameters
     ----------

@@ -37,8 +37,9 @@ class Mamba2D(GridAggregator):
     """Blocks of the all-paths recurrence.
 
     h[i, j] = ½·(Ā_T·h[i−1, j] + B̄_T·x + Ā_L·h[i, j−1] + B̄_L·x), with one unhalved term on the first row and column
-    (eq. 8 and 9 of the paper), then y = C·h + D·x. Ā and B̄ have a step size of their own per direction; the projections
-    B and C are shared.
+    (eq. 8 and 9 of the paper, numbers unconfirmed; the top-left cell takes the left term), then y = C·h + D·x. Ā and B̄
+    have a step size of their own per direction; the projections B and C are shared. Block and recurrence were held
+    against the published code; its optional second scan and local convolution are left out.
 
     Parameters
     ----------

@@ -14,9 +14,11 @@ from wsi2dmamba.models.parts.windows import join_windows, pad_to_windows, split_
 class MambaInMamba(GridAggregator):
     """Blocks of an inner scan among the patches (words) of each region and an outer scan among regions (sentences).
 
-    As in section III-C of the paper: the inner mixer adds to the words; all words of a region, normalised and projected
-    together, make its sentence; the outer mixer adds to the sentences. Both mixers are SS2D. The paper's stem makes
-    words and sentences from pixels; here a word is a projected patch, and a patch gets out its word plus its sentence.
+    Held against the published code (equation numbers unconfirmed): the inner mixer adds to the words; all words of a
+    region, normalised and projected together, make its sentence; the outer mixer adds to the sentences. Both mixers are
+    SS2D. The paper's stem makes words and sentences from pixels; here a word is a projected patch, and a patch gets out
+    its word plus its sentence. (Before SS2D the published code reshapes channels into rows and columns, which scatters
+    the words; here they keep their places.)
 
     Parameters
     ----------

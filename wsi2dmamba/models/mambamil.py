@@ -11,8 +11,9 @@ from wsi2dmamba.models.parts.sequence_aggregator import SequenceAggregator, Sequ
 class MambaMIL(SequenceAggregator):
     """Two blocks of LayerNorm → Mamba + residual over the patches in row-major order, then attention pooling.
 
-    The scan is eq. 2 and 3 of the paper (that of Mamba); the aggregation is its attention pooling with tanh. Positions
-    play no part beyond the order of the list. The paper's width is 512; here it is `dim`.
+    Held against the published code; equation numbers unconfirmed. The scan is eq. 2 and 3 of the paper (that of Mamba);
+    the aggregation is its attention pooling with tanh. Positions play no part beyond the order of the list. The paper's
+    width is 512; here it is `dim`.
 
     Parameters
     ----------

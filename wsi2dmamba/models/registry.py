@@ -44,7 +44,7 @@ MODELS: dict[str, ModelEntry] = {
         "TwoDMamba",
         "2D selective scan over the patch grid, attention pooling over tissue",
         "Zhang et al., CVPR 2025, arXiv 2412.00678",
-        "4·cells",
+        "cells",
     ),
     "2dvmamba": ModelEntry(
         "wsi2dmamba.models.two_d_vmamba",
@@ -63,7 +63,7 @@ MODELS: dict[str, ModelEntry] = {
     "v2m": ModelEntry(
         "wsi2dmamba.models.v2m",
         "V2M",
-        "row scan, then column scan (Roesser), from the four corners",
+        "row scan, then column scan (Roesser), over four rotations",
         "Wang et al., 2024, arXiv 2410.10382",
         "8·cells",
     ),
@@ -202,6 +202,17 @@ def parse_options(name: str, options: dict[str, Any]) -> BaseModel:
     except ValidationError as error:
         raise ConfigError(f"model {name!r}: {one_line(error)}") from error
     return parsed
+
+
+def refused_options(name: str, options: dict[str, Any]) -> set[str]:
+    """Return which options a model does not know, or not with that value; none for an unknown model."""
+    if name not in MODELS:
+        return set()
+    try:
+        model_class(name).Options.model_validate(options)  # type: ignore[attr-defined]
+    except ValidationError as error:
+        return {str(one["loc"][0]) for one in error.errors() if one["loc"]}
+    return set()
 
 
 def build_model(name: str, in_dim: int, out_dim: int, options: dict[str, Any] | None = None) -> Aggregator:

@@ -15,7 +15,8 @@ from wsi2dmamba.models.parts.sequence_aggregator import SequenceAggregator, Sequ
 class S4MIL(SequenceAggregator):
     """LayerNorm → S4D → maximum over patches → linear head (arXiv 2306.15789, eq. 1 to 4, with S4D, arXiv 2206.11893).
 
-    The published model has one layer and no residual; here the block keeps the residual of all others.
+    The published model has one layer and no residual; here the block keeps the residual of all others. Held against
+    published code; equation numbers unconfirmed.
 
     Parameters
     ----------

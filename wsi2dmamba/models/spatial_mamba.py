@@ -21,6 +21,8 @@ class SpatialMamba(GridAggregator):
 
     One state per channel is scanned along the flattened raster (eq. 3 of the paper); the fused state is
     h̃ = Σ_k α_k · (depthwise 3 × 3 convolution of h with dilation k), k ∈ {1, 3, 5} (eq. 4); y = C·h̃ + D·x (eq. 5).
+    Held against the published code, which repeats the border's states beyond it as is done here (equation numbers
+    unconfirmed); the residual 3 × 3 convolutions around its block are left out.
 
     Parameters
     ----------

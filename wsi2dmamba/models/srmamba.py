@@ -12,8 +12,8 @@ from wsi2dmamba.models.parts.sequence_aggregator import SequenceAggregator, Sequ
 class SRMamba(SequenceAggregator):
     """MambaMIL whose blocks scan the list, and the list reordered by stride, each with its own parameters, and add.
 
-    The reordering is section 2.3 of the paper (arXiv 2403.06800): the list is cut into segments of `rate` patches,
-    and the first of every segment come first, then the second ones, and so on.
+    The reordering is section 2.3 of the paper (arXiv 2403.06800; section number unconfirmed): the list is cut into
+    segments of `rate` patches, and the first of every segment come first, then the second ones, and so on.
 
     Parameters
     ----------

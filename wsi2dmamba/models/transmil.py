@@ -19,10 +19,11 @@ from wsi2dmamba.models.parts.projection import Projection, ProjectionOptions
 class TransMIL(Aggregator):
     """The TPT module of the paper (algorithm 2): squaring, attention, PPEG, attention, class token, linear head.
 
-    The list of patches, in row-major order, is filled from its front up to a square; PPEG (figure 4) adds depthwise
-    convolutions of sizes 7, 5 and 3 of that square: not of the slide's own lattice. The patch attention that is
-    returned is the class token's in the last layer, mean over heads, with negative values (the approximation can give
-    them) cut to zero.
+    Held against the published code (algorithm and figure numbers unconfirmed), whose dropout within the attention is
+    left out. The list of patches, in row-major order, is filled from its front up to a square; PPEG (figure 4) adds
+    depthwise convolutions of sizes 7, 5 and 3 of that square: not of the slide's own lattice. The patch attention that
+    is returned is the class token's in the last layer, mean over heads, with negative values (the approximation can
+    give them) cut to zero.
 
     Parameters
     ----------

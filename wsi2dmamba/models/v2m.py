@@ -15,13 +15,17 @@ from wsi2dmamba.models.parts.selective import SelectiveParameters, scan_sequence
 
 
 class V2M(GridAggregator):
-    """Blocks of a row scan followed by a column scan, from each of the four corners with the same parameters, averaged.
+    """Blocks of a row scan followed by a column scan, over four rotations with the same parameters, averaged.
 
     The paper's 2D model (its Roesser form) couples a horizontal and a vertical state. What it computes, and what
     stands here, is its decomposition: horizontally h' = Ā₁·h + B̄·x, read out with C = 1; vertically v' = Ā₂·v + h
     entering with B = 1, read out with an input-dependent C; Δ₁, Δ₂, A₁, A₂ are separate, and each stage has its own
-    causal convolution, skip D and the common gate. (The published code turns two of its four orientations back over
-    both axes after turning them over one; here each is turned back as it was turned.)
+    causal convolution, skip D and the common gate. Held against the published code; equation numbers unconfirmed.
+
+    The raster is turned by 0, 90, 180 and 270 degrees, so that a scan leaves from each corner, along rows first or
+    along columns first by turns. (The published code, too, takes rows first twice and columns first twice, but leaves
+    from the top-left corner both times, and turns the other two back over both axes after turning them over one: there
+    outputs land on other cells.)
 
     Parameters
     ----------
@@ -65,11 +69,11 @@ class V2MMixer(nn.Module):
         """Mix a (1, rows, cols, dim) raster."""
         u, z = self.in_proj(raster).squeeze(0).chunk(2, dim=-1)
         turned = []
-        for axes in ([], [0], [1], [0, 1]):
-            v, gate = u.flip(axes), z.flip(axes)
+        for quarter in range(4):
+            v, gate = torch.rot90(u, quarter), torch.rot90(z, quarter)
             v = self.rows(v, gate)
             v = self.cols(v.transpose(0, 1), gate.transpose(0, 1)).transpose(0, 1)
-            turned.append(v.flip(axes))
+            turned.append(torch.rot90(v, -quarter))
         mixed: Tensor = self.out_proj(torch.stack(turned).mean(dim=0)).unsqueeze(0)
         return mixed
 

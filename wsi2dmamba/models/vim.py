@@ -15,8 +15,10 @@ from wsi2dmamba.models.parts.sequence_aggregator import SequenceAggregator, Sequ
 class Vim(SequenceAggregator):
     """Blocks of algorithm 1 of the paper (arXiv 2401.09417): a forward and a backward Mamba branch, summed, one gate.
 
-    The paper learns one position vector per cell of a fixed grid (its eq. 3); slides have no fixed grid, so positions
-    are sines of row and column, scaled by a learned vector. Its class token is replaced by attention pooling.
+    Held against the published block, whose branches have convolution, Δ, A, B, C and D of their own (the algorithm's
+    and equation numbers unconfirmed). The paper learns one position vector per cell of a fixed grid (its eq. 3); slides
+    have no fixed grid, so positions are sines of row and column, scaled by a learned vector. Its class token is
+    replaced by attention pooling.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ from wsi2dmamba.models.parts.ss2d import FourScanMixer, FourScanOptions
 class VMamba(GridAggregator):
     """Blocks of SS2D: the raster is read along rows, along columns and both reversed; the four scans are added.
 
-    The block is the paper's VSS block in its gated form (figure 3 of the first version); SS2D is section 4.2:
-    cross-scan, four S6 scans with their own parameters, cross-merge.
+    The block is the paper's VSS block in its gated form, that of the first version; SS2D is cross-scan, four S6 scans
+    with their own parameters, cross-merge. Held against the published SS2D; figure and section numbers unconfirmed.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from wsi2dmamba.core.files import make_folder
+from wsi2dmamba.core.files import make_folder, process_lives
 
 # A holder on another machine cannot be asked; it renews its lock, and one not renewed for so long is stale.
 _RENEW_EVERY_S = 30.0
@@ -57,7 +57,7 @@ def holder_of(path: Path) -> str | None:
     except (ValueError, KeyError, TypeError):
         # Cut short by a crash, or just being written.
         return "an unknown run" if age < 5 else None
-    alive = _runs(pid, started) if host == socket.gethostname() else age < _STALE_AFTER_S
+    alive = process_lives(pid, started) if host == socket.gethostname() else age < _STALE_AFTER_S
     return f"process {pid} on {host}" if alive else None
 
 
@@ -79,13 +79,6 @@ def _take(path: Path) -> bool:
             json.dump(owner, file)
         return True
     return False
-
-
-def _runs(pid: int, started: float) -> bool:
-    try:
-        return abs(psutil.Process(pid).create_time() - started) < 2.0
-    except psutil.Error:
-        return False
 
 
 def _renew(path: Path, done: threading.Event) -> None:

@@ -147,7 +147,7 @@ def limit_threads(threads: int) -> None:
 def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[TrainedModel, EpochEnd, bool]:
     import torch
 
-    from wsi2dmamba.models.registry import build_model
+    from wsi2dmamba.models.registry import build_model, parse_options
     from wsi2dmamba.training.callbacks import EpochEnd, ResumePoint
     from wsi2dmamba.training.checkpoint import TrainedModel
     from wsi2dmamba.training.data import samples_of
@@ -201,7 +201,7 @@ def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Tra
         module.model.cpu(),
         learnt,
         task.config.model.name,
-        task.config.model.options,
+        parse_options(task.config.model.name, task.config.model.options).model_dump(mode="json"),
         task.features,
         config.several_slides,
         task.fold.index,

@@ -1,6 +1,7 @@
 """Wrong calls end in one clear sentence."""
 
 import importlib.util
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -73,19 +74,29 @@ def test_float64_needs_the_reference() -> None:
     assert selective_scan_2d(**double).dtype == torch.float64
 
 
+@pytest.fixture
+def nothing_remembered() -> Iterator[None]:
+    """What was found to run is remembered; forget it before and after a test that changes what is there."""
+    remembered = (backends._load_named, backends._check_named)
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_remembered")
 def test_cpu_without_numba_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
-    backends._load_named.cache_clear()
     with pytest.raises(BackendUnavailableError, match="numba is not installed; run: pip install"):
         selective_scan_2d(**GOOD, backend="cpu")
-    backends._load_named.cache_clear()
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 def test_triton_where_it_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    backends._load_named.cache_clear()
     with pytest.raises(BackendUnavailableError, match=r"backend 'triton' cannot run here: .*(install|use|GPU)"):
         selective_scan_2d(**GOOD, backend="triton")
 

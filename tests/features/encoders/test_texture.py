@@ -68,8 +68,18 @@ def test_unmixing_recovers_the_amount_of_each_stain() -> None:
     stains = stains / stains.norm(dim=1, keepdim=True)
     rgb = 256 * 10 ** -(amounts @ stains) - 1
     found = optical_density(rgb) @ unmixing_matrix().T
-    torch.testing.assert_close(found[:, :2], amounts, atol=1e-4, rtol=0)
-    assert found[:, 2].abs().max() < 1e-4
+    torch.testing.assert_close(found[:, :2], amounts, atol=2e-3, rtol=0)
+    assert found[:, 2].abs().max() < 2e-3
+
+
+def test_unmixing_is_exact_so_that_every_processor_cuts_at_the_same_pixels() -> None:
+    density = optical_density(torch.arange(0, 1021) / 4)
+    exact = -((torch.arange(0, 1021, dtype=torch.float64) / 4 + 1) / 256).log10() * 1024
+    assert ((exact - exact.floor()) - 0.5).abs().min() / 1024 > 2**-22  # no level so near a tie that float32 decides
+    assert torch.equal(density.double(), exact.round() / 1024)
+    triples = density[torch.randint(0, 1021, (5000, 3), generator=torch.Generator().manual_seed(0))]
+    single, double = triples @ unmixing_matrix().T, triples.double() @ unmixing_matrix().double().T
+    assert torch.equal(single.double(), double)
 
 
 def test_bin_counts_are_shares() -> None:

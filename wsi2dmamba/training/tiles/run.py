@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from wsi2dmamba.core.environment import describe_environment
 from wsi2dmamba.core.errors import ConfigError, InputError
 from wsi2dmamba.core.files import atomic_path, make_folder, remove_partials, write_json
 from wsi2dmamba.core.workers import default_workers
 from wsi2dmamba.models.vision.config import find_config
-from wsi2dmamba.training.environment import describe_environment
 from wsi2dmamba.training.fit import HISTORY, PREDICTIONS, is_finished, limit_threads
 from wsi2dmamba.training.tiles.config import TileRun
 from wsi2dmamba.training.tiles.fit import TileSet, fit_tiles

@@ -47,7 +47,7 @@ class TextureEncoder(Encoder):
         super().__init__()
         self.register_buffer("unmixing", unmixing_matrix(), persistent=False)
         dim = self.forward(torch.full((1, 3, 128, 128), 200.0)).shape[1]
-        self.info = EncoderInfo(name="texture", dim=dim, mpp=0.5, patch_px=None, revision="texture-1")
+        self.info = EncoderInfo(name="texture", dim=dim, mpp=0.5, patch_px=None, revision="texture-2")
 
     def preprocess(self, patches: Tensor) -> Tensor:
         """Halve (N, H, W, 3) uint8 patches by area to (N, 3, H/2, W/2) float32 grey levels (small ones are kept)."""
@@ -104,7 +104,7 @@ def _histograms(stains: Tensor) -> list[Tensor]:
 
 
 def _nuclei_measures(haematoxylin: Tensor) -> list[Tensor]:
-    flat = haematoxylin.flatten(1)
-    own = flat.mean(1) + 0.75 * flat.std(1)
+    flat = haematoxylin.flatten(1).to(torch.float64)  # rounding must not move the threshold across a pixel
+    own = (flat.mean(1) + 0.75 * flat.std(1)).to(torch.float32)
     fixed = torch.full_like(own, 0.35)
     return [nuclei(haematoxylin, own), nuclei(haematoxylin, fixed)]
