@@ -33,7 +33,7 @@ sys.exit(pytest.main(["-q", "--collect-only", "-p", "no:cacheprovider", *sys.arg
     fi
     rm -f "$log"
   }
-  try "tests" "$python" -c "$collect" "${tests[@]}"
+  try "tests" env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 "$python" -c "$collect" "${tests[@]}"
   try "repetitions" "$python" -m scan2d.bench.repeat --help
   try "benchmark" "$python" -m scan2d.bench --help
   exit $((failures > 0))
