@@ -80,6 +80,14 @@ class Lattice2D:
         window = (steps[:, None] * wide + steps).flatten()
         return around[corner + window[:, None]]
 
+    def grown(self, reach: int) -> Lattice2D:
+        """Return the cells within `reach` of a patch, along rows, columns or both, or of the raster's border."""
+        mask = self.occupied().view(1, 1, *self.shape).float()
+        near = torch.nn.functional.max_pool2d(mask, 2 * reach + 1, 1, reach).view(self.shape) > 0
+        near[:reach] = near[self.rows - reach :] = True
+        near[:, :reach] = near[:, self.cols - reach :] = True
+        return Lattice2D(self.rows, self.cols, near.flatten().nonzero().squeeze(1))
+
     def gather(self, raster: Tensor) -> Tensor:
         """Return the (N, width) tokens of the patches from a (1, rows, cols, width) raster."""
         return raster.reshape(self.rows * self.cols, -1).index_select(0, self.cells)
