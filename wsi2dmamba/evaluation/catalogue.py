@@ -70,7 +70,7 @@ CATALOGUE: dict[str, MetricInfo] = {
     ),
     "hazard_ratio": MetricInfo(
         "Hazard ratio, high against low risk",
-        "Cox regression, baseline hazard by fold; groups cut where the training patients of the fold said. Above 1 the high-risk group fares worse.",
+        "Cox regression, baseline hazard by fold; groups cut where the training patients of the fold said.",
         chance=1.0,
     ),
     "hazard_ratio_per_sd": MetricInfo(

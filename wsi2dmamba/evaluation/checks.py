@@ -71,7 +71,8 @@ def check_probabilities(table: pd.DataFrame, columns: list[str]) -> None:
     if outside.any():
         case = table["case_id"].iloc[int(np.flatnonzero(outside)[0])]
         raise EvaluationError(
-            f"{int(outside.sum())} row(s), the first of case {case!r}, have a probability outside 0..1; write softmax probabilities"
+            f"{int(outside.sum())} row(s), the first of case {case!r}, have a probability outside 0..1; "
+            "write softmax probabilities"
         )
     sums = values.sum(axis=1)
     wrong = np.abs(sums - 1.0) > PROBABILITY_SUM_TOLERANCE

@@ -40,8 +40,8 @@ def survival_calibration(found: Evaluation) -> Drawing | None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set(xlabel=f"Predicted survival at t = {time}", ylabel=f"Observed survival at t = {time}")
     caption = (
-        f"Calibration at t = {time} ({SURVIVAL_PREFIX}{times[column]:g}): mean predicted survival of patients grouped by "
-        f"it, against the groups' Kaplan–Meier estimates with {percent(found.config.confidence)} intervals. "
+        f"Calibration at t = {time} ({SURVIVAL_PREFIX}{times[column]:g}): mean predicted survival of patients "
+        f"grouped by it, against the groups' Kaplan–Meier estimates with {percent(found.config.confidence)} intervals. "
         "On the diagonal a probability means what it says."
     )
     return finish(figure, "calibration", caption, data)
