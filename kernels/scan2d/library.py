@@ -161,11 +161,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
         raise RuntimeError("scan2d::selective_scan was called with save=False but a gradient is required")
     out_saved = output[1]
     ctx.mark_non_differentiable(out_saved)
+    ctx.set_materialize_grads(False)  # else `saved`, which has no gradient, gets one of zeros on every backward
     ctx.save_for_backward(*tensors, out_saved, lengths, mask)
     ctx.options = (delta_softplus, start, backend)
 
 
-def _differentiate(ctx: Any, dout: Tensor, _dsaved: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, dout: Tensor | None, _dsaved: None) -> tuple[Tensor | None, ...]:
+    if dout is None:
+        return (None,) * 14
     *tensors, saved, lengths, mask = ctx.saved_tensors
     gradients = torch.ops.scan2d.selective_scan_backward(dout, *tensors, saved, lengths, mask, *ctx.options)
     wanted = ctx.needs_input_grad[:8]

@@ -31,14 +31,17 @@ from wsi2dmamba.models.base import Bag
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 
-def two_d_mamba(P: Parameters, name: str, x: Tensor, layer: int, blank: Tensor | None = None) -> Tensor:
+def two_d_mamba(
+    P: Parameters, name: str, x: Tensor, layer: int, blank: Tensor | None = None, corners: int = 1
+) -> Tensor:
     u, z = linear(P, f"{name}.in_proj", x).chunk(2, -1)
     u = silu(convolve_2d(P, f"{name}.conv", u))
+    starts = CORNERS[:corners]
     if f"{name}.selective.1.D" in P:
-        y = sum(scan_2d(P, f"{name}.selective.{k}", u, corner, blank=blank) for k, corner in enumerate(CORNERS))
+        y = sum(scan_2d(P, f"{name}.selective.{k}", u, corner, blank=blank) for k, corner in enumerate(starts))
     else:
         shared = f"{name}.selective.0"
-        y = sum(scan_2d(P, shared, u, corner, skip=False, blank=blank) for corner in CORNERS) + P[f"{shared}.D"] * u
+        y = sum(scan_2d(P, shared, u, corner, skip=False, blank=blank) for corner in starts) + P[f"{shared}.D"] * u
     return linear(P, f"{name}.out_proj", y * silu(z))
 
 

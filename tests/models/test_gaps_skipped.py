@@ -46,7 +46,7 @@ def scan_occupied(P: Parameters, name: str, u: Tensor, corner: str, occupied: Te
     return torch.stack([torch.stack([y.get((i, j), nothing) for j in range(width)]) for i in range(height)])
 
 
-def mixed(P: Parameters, name: str, tokens: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+def mixed(P: Parameters, name: str, tokens: Tensor, grid: Tensor, size: tuple[int, int], corners: int) -> Tensor:
     """One mixer on a dense raster that is zero between the patches, read at the patches."""
     at = {tuple(cell): k for k, cell in enumerate(grid.tolist())}
     occupied = torch.tensor([[(i, j) in at for j in range(size[1])] for i in range(size[0])])
@@ -59,7 +59,7 @@ def mixed(P: Parameters, name: str, tokens: Tensor, grid: Tensor, size: tuple[in
         dense = convolve_2d(P, f"{name}.conv", dense)
     dense = silu(dense)
     y = torch.zeros_like(dense)
-    for k, corner in enumerate(CORNERS):
+    for k, corner in enumerate(CORNERS[:corners]):
         own = f"{name}.selective.{k}"
         if f"{own}.D" in P and f"{name}.selective.1.D" in P:
             y = y + scan_occupied(P, own, dense, corner, occupied) + P[f"{own}.D"] * dense
@@ -71,12 +71,12 @@ def mixed(P: Parameters, name: str, tokens: Tensor, grid: Tensor, size: tuple[in
     return linear(P, f"{name}.out_proj", at_patches * silu(z))
 
 
-def tokens_of(P: Parameters, tokens: Tensor, grid: Tensor, layers: int) -> Tensor:
+def tokens_of(P: Parameters, tokens: Tensor, grid: Tensor, layers: int = 1, corners: int = 1) -> Tensor:
     grid = grid - grid.amin(0)
     size = tuple((grid.amax(0) + 1).tolist())
     for layer in range(layers):
         name = f"blocks.{layer}"
-        tokens = tokens + mixed(P, f"{name}.mixer", rms_norm(P, f"{name}.norm", tokens), grid, size)
+        tokens = tokens + mixed(P, f"{name}.mixer", rms_norm(P, f"{name}.norm", tokens), grid, size, corners)
     return layer_norm(P, "norm", tokens)
 
 
@@ -84,8 +84,9 @@ def tokens_of(P: Parameters, tokens: Tensor, grid: Tensor, layers: int) -> Tenso
     ("size", "options"),
     [
         ((5, 6), {}),
-        ((1, 7), {"conv_kernel": 5}),
-        ((7, 3), {"corner_parameters": "separate", "layers": 2}),
+        ((5, 6), {"corners": 4}),
+        ((1, 7), {"corners": 4, "conv_kernel": 5}),
+        ((7, 3), {"corners": 4, "corner_parameters": "separate", "layers": 2}),
         ((4, 5), {"conv": "none", "drop_path": 0.5}),
     ],
     ids=str,
@@ -93,7 +94,9 @@ def tokens_of(P: Parameters, tokens: Tensor, grid: Tensor, layers: int) -> Tenso
 def test_equals_the_dense_rendering(size, options):
     model, bag = small("2dmamba", gaps="skip", **options), bag_of(size)
     P = dict(model.named_parameters())
-    expected = attention_pool(P, tokens_of(P, project(P, bag), bag.grid, options.get("layers", 1)))
+    expected = attention_pool(
+        P, tokens_of(P, project(P, bag), bag.grid, options.get("layers", 1), options.get("corners", 1))
+    )
     assert_equal(model, bag, expected)
 
 
@@ -105,7 +108,7 @@ def test_pieces_apart_are_skipped_over_each_on_its_own():
     P = dict(model.named_parameters())
     tokens, joined = project(P, far), torch.zeros(len(far), 8, dtype=torch.float64)
     for piece in (moved, ~moved):
-        joined = joined.index_put((piece.nonzero().squeeze(1),), tokens_of(P, tokens[piece], far.grid[piece], 1))
+        joined = joined.index_put((piece.nonzero().squeeze(1),), tokens_of(P, tokens[piece], far.grid[piece]))
     assert_equal(model, far, attention_pool(P, joined))
 
 

@@ -30,7 +30,12 @@ def test_the_preset_fills_only_what_is_not_given():
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"conv_kernel": 4}, "conv_kernel must be odd"), ({"conv": "3d"}, "conv"), ({"layers": 0}, "layers")],
+    [
+        ({"conv_kernel": 4}, "conv_kernel must be odd"),
+        ({"conv": "3d"}, "conv"),
+        ({"layers": 0}, "layers"),
+        ({"corner_parameters": "separate"}, "separate needs corners: 4"),
+    ],
 )
 def test_wrong_options_are_told(options, told):
     with pytest.raises(ConfigError, match=told):

@@ -98,6 +98,11 @@ def test_all_that_was_tiled_is_extracted(
     assert [name for name, row in rows.items() if row.unreadable] == ["corrupt tile"]
     for name, row in rows.items():
         assert row.patches + row.unreadable == int(tiled[name]["patches"])
+    places = ["--tiles", str(folder / "out"), "--out", str(folder / "features")]
+    again = CliRunner().invoke(app, ["extract", *places, "--device", "cpu"])
+    assert again.exit_code == 0 and f"features: {folder / 'features' / 'texture'}" in again.output
+    left_out = f"corrupt tile: done before, {rows['corrupt tile'].unreadable} unreadable patches left out"
+    assert [line for line in again.output.splitlines() if "left out" in line] == [f"wsi2dmamba: {left_out}"]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from tests.training.runs import quick_run
 from wsi2dmamba.cohort.saved import load_splits
 from wsi2dmamba.config import load_config
 from wsi2dmamba.core.errors import CheckpointError, CohortError, ConfigError, StoreError, WSI2DMambaError
+from wsi2dmamba.models.registry import parse_options
 from wsi2dmamba.training.checkpoint import load_model, trained_folders
 from wsi2dmamba.training.data import BagStore
 from wsi2dmamba.training.inference import predict_cases
@@ -76,6 +77,13 @@ def test_a_trained_model_predicts_again_what_it_predicted(finished: tuple[Any, P
         columns = predict_cases(trained.model, trained.task, prepared.matched.cohort.cases, store)
         ids = [case.case_id for case in prepared.matched.cohort.cases]
         np.testing.assert_allclose(columns["prob_class-1"], table.loc[ids, "prob_class-1"], atol=1e-12)
+
+
+def test_a_trained_model_keeps_the_options_that_were_left_to_their_defaults(finished: tuple[Any, Path]) -> None:
+    config, folder = finished
+    options = load_model(trained_folders(folder)[0]).model_options
+    assert config.model.options.items() < options.items()
+    assert set(options) == set(parse_options(config.model.name, {}).model_dump())
 
 
 def test_a_finished_run_is_left_alone_and_other_settings_are_refused(finished: tuple[Any, Path]) -> None:

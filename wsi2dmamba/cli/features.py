@@ -87,9 +87,12 @@ def extract(
     report = extract_slides(config)
     statuses = [row.status for row in report.rows]
     counts = {status: statuses.count(status) for status in ("done", "skipped", "empty", "locked", "failed")}
-    print("extract: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
-    for row in report.failed:
-        print(f"wsi2dmamba: {row.slide_id}: {row.message}", file=sys.stderr)
+    patches = sum(row.patches for row in report.rows)
+    print("extract: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + f"; {patches} patches")
+    for row in report.rows:
+        if row.status in ("empty", "locked", "failed") or row.unreadable:
+            print(f"wsi2dmamba: {row.slide_id}: {row.message}", file=sys.stderr)
+    print(f"features: {report.folder}")
     if report.failed:
         raise typer.Exit(1)
 

@@ -116,6 +116,7 @@ def tile(
             print(f"wsi2dmamba: {row.slide}: {row.message}", file=sys.stderr)
     for row in report.failed:
         print(f"wsi2dmamba: {row.slide}: {row.message}", file=sys.stderr)
+    print(f"look at: {out / 'tiles.html'}")
     if report.failed:
         raise typer.Exit(1)
 

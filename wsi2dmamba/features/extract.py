@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExtractReport:
-    """What a run did: one row per slide, in the order of the tile folder."""
+    """What a run did: the folder of the features, and one row per slide, in the order of the tile folder."""
 
+    folder: Path
     rows: tuple[FeatureRow, ...]
 
     @property
@@ -114,7 +115,7 @@ def _extract(config: ExtractConfig, paths: list[Path], place: _Place) -> Extract
             rows[outcome.task.slide_id] = row_of(outcome, wanted)
     finally:  # interrupted or not: what is known so far stands in the summary
         write_results(folder, list(rows.values()), wanted, config.model_dump() | {"precision": precision})
-    return ExtractReport(tuple(rows[job.slide_id] for job in jobs))
+    return ExtractReport(folder, tuple(rows[job.slide_id] for job in jobs))
 
 
 def write_results(folder: Path, rows: list[FeatureRow], made: Extraction, parameters: dict[str, Any]) -> None:

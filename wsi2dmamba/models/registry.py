@@ -44,7 +44,7 @@ MODELS: dict[str, ModelEntry] = {
         "TwoDMamba",
         "2D selective scan over the patch grid, attention pooling over tissue",
         "Zhang et al., CVPR 2025, arXiv 2412.00678",
-        "4·cells",
+        "cells",
     ),
     "2dvmamba": ModelEntry(
         "wsi2dmamba.models.two_d_vmamba",
@@ -63,7 +63,7 @@ MODELS: dict[str, ModelEntry] = {
     "v2m": ModelEntry(
         "wsi2dmamba.models.v2m",
         "V2M",
-        "row scan, then column scan (Roesser), from the four corners",
+        "row scan, then column scan (Roesser), over four rotations",
         "Wang et al., 2024, arXiv 2410.10382",
         "8·cells",
     ),

@@ -78,6 +78,12 @@ class TwoDMamba(GridAggregator):
             return self
 
         @model_validator(mode="after")
+        def _check_corners(self) -> TwoDMamba.Options:
+            if self.corner_parameters == "separate" and self.corners == 1:
+                raise ValueError("corner_parameters: separate needs corners: 4")
+            return self
+
+        @model_validator(mode="after")
         def _check_gaps(self) -> TwoDMamba.Options:
             if self.gaps == "skip" and (self.pooling == "all" or self.conv == "1d" or self.grid_shape is not None):
                 raise ValueError("gaps: skip needs pooling: tissue, conv: 2d or none, and no grid_shape")

@@ -42,7 +42,7 @@ class TrainedModel:
     task
         Turns its logits into predictions.
     model_name, model_options
-        As in the run's settings.
+        As in the run's settings; the options are complete, so that other defaults in a later version change nothing.
     features
         Which features it was trained on.
     several_slides

@@ -10,7 +10,7 @@ import lightning
 import torch
 
 from wsi2dmamba.cohort.cases import Case
-from wsi2dmamba.models.registry import build_model
+from wsi2dmamba.models.registry import build_model, parse_options
 from wsi2dmamba.training.callbacks import EpochEnd, ResumePoint
 from wsi2dmamba.training.checkpoint import TrainedModel
 from wsi2dmamba.training.data import BagStore, Sample, samples_of
@@ -63,7 +63,7 @@ def learn(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[Trai
         module.model.cpu(),
         module.task,
         task.config.model.name,
-        task.config.model.options,
+        parse_options(task.config.model.name, task.config.model.options).model_dump(mode="json"),
         task.features,
         config.several_slides,
         task.fold.index,

@@ -7,36 +7,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from scan2d import selective_scan_1d
-from scan2d.tests.problems import BackendUnderTest, computed, make_problem
+from scan2d.tests.problems import BackendUnderTest, computed, make_problem, oracle, relative_error
 from scan2d.tests.test_backends_agree import check
-from scan2d.triton_backend import launch, table
+from scan2d.triton_backend import autotune, backward, forward, table
 
 TRITON = BackendUnderTest("triton", "cpu")
-SMALL = table.Tile(
-    rows=2, states=4, forward_channels=2, backward_channels=4, backward_warps=1, adjoint_columns=2, chunk=3
-)
+SMALL = table.Tile(rows=4, states=8, forward_channels=2, backward_channels=4, column_channels=4, column_rows=2, chunk=3)
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SCAN2D_TRITON_CHAIN", "0")
     monkeypatch.setattr(table, "TILE_16", SMALL)
-    monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=2))
+    monkeypatch.setattr(table, "TILE_4", dataclasses.replace(SMALL, states=4, quad=1, backward_quad=1))
     for name, size in (
         ("CARRY_STRIPS", 2),
-        ("CARRY_STATES", 2),
-        ("CARRY_CHANNELS", 4),
+        ("CARRY_STATES", 4),
+        ("CARRY_CHANNELS", 2),
         ("SUM_TERMS", 2),
         ("SUM_LANES", 8),
     ):
         monkeypatch.setattr(table, name, size)
     # Fewer programs than work: each takes several strips through one workspace.
-    monkeypatch.setattr(table, "gradient_programs", lambda work, device: max(1, min(work, 3)))
+    monkeypatch.setattr(table, "gradient_programs", lambda work, launch, device: max(1, min(work, 3)))
     yield
 
 
@@ -57,6 +56,13 @@ def test_output_and_every_gradient(
 ) -> None:
     monkeypatch.setenv("SCAN2D_TRITON_CHAIN", chain)
     check(make_problem(shape, states, groups), TRITON, start)
+
+
+@pytest.mark.parametrize(("states", "start"), [(17, "top-right"), (3, "bottom-left")], ids=str)
+def test_tiles_that_ship(states: int, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, tile in zip(("TILE_16", "TILE_4"), table.SHIPPED_TILES, strict=True):
+        monkeypatch.setattr(table, name, tile)
+    check(make_problem((1, 3, 9, 3), states), TRITON, start)
 
 
 @pytest.mark.parametrize("present", [("D",), ("z",), ("delta_bias",), ()], ids=str)
@@ -96,9 +102,20 @@ def test_padding_is_never_read() -> None:
 
 
 def test_adjoint_carried_between_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "carry_adjoint", lambda width, strips: strips > 1)
+    monkeypatch.setattr(table, "carry_edges", lambda width, strips: strips > 1)
     check(make_problem((1, 2, 7, 3), 2), TRITON, "bottom-left")
     check(make_problem((2, 1, 7, 2), 2), TRITON, "top-left", torch.tensor([[7, 2], [3, 1]]))
+
+
+def test_launches_that_tuning_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCAN2D_TRITON_CHAIN")
+    monkeypatch.setenv("SCAN2D_TRITON_AUTOTUNE", str(tmp_path / "launches.json"))
+    listed = autotune.candidates
+    monkeypatch.setattr(autotune, "candidates", lambda *call: listed(*call)[-2:])
+    seconds = iter([2.0, 1.0, 2.0, 1.0])  # the last one, which carries edges, is the fastest both ways
+    monkeypatch.setattr(autotune, "seconds_on_device", lambda run: run() or next(seconds))
+    check(make_problem((1, 2, 9, 2), 9), TRITON, "bottom-left")
+    assert next(seconds, None) is None
 
 
 def test_strides_that_no_layout_has() -> None:
@@ -113,10 +130,10 @@ def test_strides_that_no_layout_has() -> None:
 def test_gradients_are_bitwise_repeatable_and_saved_states_untouched() -> None:
     problem = make_problem((1, 3, 5, 3), 2)
     inputs = [problem[name] for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")]
-    out, saved = launch.forward(*inputs, True, "top-left", None, None, True)
+    out, saved = forward(*inputs, True, "top-left", None, None, True)
     before = saved.clone()
-    first = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
-    second = launch.backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
+    first = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
+    second = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
     assert torch.equal(saved, before)
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 
@@ -127,3 +144,41 @@ def test_sequence_entry_point() -> None:
     got = selective_scan_1d(**flat, delta_softplus=True, backend="triton")
     exact = selective_scan_1d(**flat, delta_softplus=True, backend="reference")
     torch.testing.assert_close(got, exact)
+
+
+@pytest.mark.parametrize(
+    ("shape", "start", "chain"),
+    [((2, 3, 9, 4), "bottom-right", "0"), ((1, 6, 6, 5), "top-right", "1"), ((1, 2, 1, 7), "top-left", "0")],
+    ids=str,
+)
+def test_mask(shape: tuple[int, int, int, int], start: str, chain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCAN2D_TRITON_CHAIN", chain)
+    problem = make_problem(shape, 5, groups=shape[1] // 3 or 1)
+    mask = torch.rand(shape[0], *shape[2:], generator=torch.Generator().manual_seed(3)) < 0.5
+    upstream = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    truth = oracle(problem, upstream, start, mask=mask)
+    gaps = ~mask[:, None]
+    for name in ("u", "delta", "B", "C", "z"):
+        problem[name].masked_fill_(gaps if problem[name].dim() == 4 else gaps[:, None], float("nan"))
+    got = computed(problem, upstream.masked_fill(gaps, float("nan")), TRITON, start=start, mask=mask)
+    for name, value in got.items():
+        assert relative_error(value, truth[name]) < (1e-5 if name == "out" else 1e-4), name
+
+
+def test_mask_in_half_precision() -> None:
+    problem = make_problem((1, 3, 5, 4), 2, dtype=torch.bfloat16)
+    mask = torch.rand(1, 5, 4, generator=torch.Generator().manual_seed(5)) < 0.6
+    upstream = torch.ones(1, 3, 5, 4)
+    truth = oracle(problem, upstream, mask=mask)
+    for name, value in computed(problem, upstream, TRITON, mask=mask).items():
+        assert relative_error(value, truth[name]) < (5e-3 if name == "out" else 1e-2), name
+
+
+def test_mask_where_edges_are_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "carry_edges", lambda width, strips: strips > 1)
+    problem = make_problem((1, 2, 10, 2), 2)
+    mask = torch.rand(1, 10, 2, generator=torch.Generator().manual_seed(4)) < 0.5
+    upstream = torch.ones(1, 2, 10, 2)
+    truth = oracle(problem, upstream, mask=mask)
+    for name, value in computed(problem, upstream, TRITON, mask=mask).items():
+        assert relative_error(value, truth[name]) < (1e-5 if name == "out" else 1e-4), name

@@ -1,8 +1,9 @@
 """Every shipped variant of the GPU kernels compiles for every target, without spills, within its registers.
 
-Compilation needs no GPU, but cannot happen in a process that interprets Triton: it runs in a child. Budgets are kept
-for each minor version of Triton that is tested, because register allocation changes with the compiler; with another
-version only compilation is checked.
+Compilation needs no GPU, but cannot happen in a process that interprets Triton: it runs in a child. Budgets of
+registers are kept by minor version of Triton, because register allocation changes with the compiler; with another
+version, variants are only held to compile and not to spill. The main backward kernel takes some six seconds for each
+target, so float32 is compiled for all of them and the other types for one; `check_triton.sh` sets SCAN2D_AOT=all.
 """
 
 from __future__ import annotations
@@ -17,28 +18,36 @@ import pytest
 
 triton = pytest.importorskip("triton")
 
+from scan2d.triton_backend import aot  # noqa: E402 - skipped above where Triton is missing
+
 PACKAGE_ROOT = Path(__file__).parents[2]
 ALL_BUDGETS = json.loads((Path(__file__).parent / "triton_register_budgets.json").read_text())
-BUDGETS = ALL_BUDGETS.get(".".join(triton.__version__.split(".")[:2]))
-VARIANTS = ALL_BUDGETS["3.7"]
+BUDGETS = ALL_BUDGETS.get(".".join(triton.__version__.split(".")[:2]), {})
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90", "gfx942"])
-@pytest.mark.parametrize("element", ["fp32", "bf16", "fp16"])
-def test_every_variant_compiles_within_its_register_budget(element: str, target: str) -> None:
+EVERYTHING = os.environ.get("SCAN2D_AOT") == "all"
+
+
+@pytest.mark.parametrize(
+    ("element", "target"),
+    [(e, t) for e in aot.ELEMENT_TYPES for t in aot.TARGETS if EVERYTHING or e == "fp32" or t == "sm_90"],
+)
+def test_every_variant_compiles_without_spills_within_its_register_budget(element: str, target: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}
     environment.pop("TRITON_INTERPRET", None)
     command = [sys.executable, "-m", "scan2d.triton_backend.aot", f"-{element}", target]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=570)
     assert done.returncode == 0, done.stderr[-3000:]
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {row["variant"] for row in found} == {v for v in VARIANTS if f"-{element}" in v}
-    for row in found if BUDGETS is not None else []:
+    assert {row["variant"] for row in found} == {v.name for v in aot.variants() if f"-{element}" in v.name}
+    for row in found:
         where = f"{row['variant']} for {target}"
-        budget = BUDGETS[row["variant"]][target]
-        assert row["spilled"] <= budget["spilled"], f"{where} spills {row['spilled']} bytes"
-        assert row["registers"] <= budget["registers"], f"{where} uses {row['registers']}, budget {budget}"
+        assert row["spilled"] == 0, f"{where} spills {row['spilled']} bytes"
+        budget = BUDGETS.get(row["variant"], {}).get(target, row["registers"])
+        assert row["registers"] <= budget, f"{where} uses {row['registers']} registers, budget {budget}"
 
 
-def test_nothing_spills_with_the_pinned_triton() -> None:
-    assert all(budget["spilled"] == 0 for by_target in VARIANTS.values() for budget in by_target.values())
+def test_budgets_are_of_variants_that_ship() -> None:
+    shipped = {v.name for v in aot.variants()}
+    for version, budgets in ALL_BUDGETS.items():
+        assert set(budgets) <= shipped, version

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from scan2d.triton_backend.launch import backward, forward, saved_shape
+from scan2d.triton_backend.backward import backward
+from scan2d.triton_backend.forward import forward
+from scan2d.triton_backend.workspace import saved_shape
 
 __all__ = ["backward", "forward", "saved_shape"]

@@ -21,7 +21,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from scan2d.triton_backend import backward_kernels, forward_kernels, table
+from scan2d.triton_backend import (
+    adjoint_kernel,
+    carry_kernel,
+    column_kernel,
+    gradient_kernel,
+    strip_kernel,
+    sum_kernel,
+    table,
+)
 
 TARGETS: dict[str, tuple[str, int | str, int]] = {
     "sm_80": ("cuda", 80, 32),
@@ -30,22 +38,25 @@ TARGETS: dict[str, tuple[str, int | str, int]] = {
 }
 ELEMENT_TYPES = ("fp32", "bf16", "fp16")
 _KERNELS: dict[str, Any] = {
-    "forward": forward_kernels.forward_kernel,
-    "carry": forward_kernels.carry_kernel,
-    "adjoint_edges": backward_kernels.adjoint_edges_kernel,
-    "gradient": backward_kernels.gradient_kernel,
-    "sum_partials": backward_kernels.sum_partials_kernel,
+    "strip": strip_kernel.strip_kernel,
+    "column": column_kernel.column_kernel,
+    "carry": carry_kernel.carry_kernel,
+    "adjoint": adjoint_kernel.adjoint_kernel,
+    "gradient": gradient_kernel.gradient_kernel,
+    "sum_partials": sum_kernel.sum_partials_kernel,
 }
 # Pointers that are float32 whatever the inputs are.
 _FLOAT32 = {
+    "y_ptr",
     "edge_ptr",
     "h_edge_ptr",
     "p_edge_ptr",
+    "checkpoint_ptr",
     "step_sum_ptr",
     "dbc_ptr",
     "dparam_ptr",
-    "checkpoint_ptr",
     "chunk_ptr",
+    "partial_ptr",
 }
 # A, D and the bias stay float32 in mixed precision.
 _PARAMETERS = {"a_ptr", "skip_ptr", "bias_ptr", "da_ptr", "dskip_ptr", "dbias_ptr"}
@@ -58,13 +69,14 @@ class Variant:
     kernel: str
     element: str
     constants: tuple[tuple[str, int | bool], ...]
-    warps: int = 1
+    lanes: int = 32
 
     @property
     def name(self) -> str:
-        """Short readable id, such as `forward-fp32-STATES16-OUTPUT`."""
-        shown = [f"STATES{v}" for k, v in self.constants if k == "STATES" and self.kernel != "carry"]
-        shown += ["outputs" if v else "strips" for k, v in self.constants if k == "OUTPUT"]
+        """Short readable id, such as `strip-fp32-STATES16-chained`."""
+        constants = dict(self.constants)
+        shown = [f"STATES{constants['STATES']}"] if "STATES" in constants and self.kernel != "carry" else []
+        shown += [word for key, word in (("CHAINED", "chained"), ("HAS_MASK", "mask")) if constants.get(key)]
         return "-".join([self.kernel, self.element, *shown])
 
 
@@ -78,20 +90,26 @@ class Cost:
 
 
 def variants(element_types: tuple[str, ...] = ELEMENT_TYPES) -> Iterator[Variant]:
-    """Yield every variant that the launcher can ask for with inputs of one element type."""
+    """Yield the variants that the launcher can ask for."""
     for element in element_types:
         for tile in table.SHIPPED_TILES:
-            sizes = {"ROWS": tile.rows, "STATES": tile.states}
-            forward = {**sizes, "CHANNELS": tile.forward_channels}
-            for output in (False, True):
-                yield _variant("forward", element, {**forward, "OUTPUT": output}, tile.forward_warps)
-            edges = {"COLUMNS": tile.adjoint_columns, "STATES": tile.states, "CHANNELS": tile.forward_channels}
-            yield _variant("adjoint_edges", element, edges, tile.forward_warps)
-            gradient = {**sizes, "CHANNELS": tile.backward_channels, "CHUNK": tile.chunk}
-            yield _variant("gradient", element, gradient, tile.backward_warps)
-        yield _variant("sum_partials", element, {"TERMS": table.SUM_TERMS, "LANES": table.SUM_LANES})
-    carry = {"STRIPS": table.CARRY_STRIPS, "STATES": table.CARRY_STATES, "CHANNELS": table.CARRY_CHANNELS}
-    yield _variant("carry", "fp32", carry)
+            sizes = {"ROWS": tile.rows, "QUAD": tile.quad, "STATES": tile.states, "CHUNK": tile.chunk}
+            column = {"ROWS": tile.column_rows, "STATES": tile.states, "CHANNELS": tile.column_channels}
+            for mask in (False, True) if tile == table.choose_tile(tile.states, has_mask=True) else (False,):
+                forward = {**sizes, "CHANNELS": tile.forward_channels, "HAS_MASK": mask}
+                for chained in (False, True):
+                    constants = {**forward, "CHAINED": chained}
+                    yield Variant("strip", element, tuple(constants.items()), tile.forward_lanes())
+                for kernel in ("column", "adjoint"):
+                    constants = {**column, "STRIP_ROWS": tile.rows, "HAS_MASK": mask}
+                    yield Variant(kernel, element, tuple(constants.items()))
+                channels = {"QUAD": tile.backward_quad, "CHANNELS": tile.backward_channels}
+                gradient = {**sizes, **channels, "HAS_MASK": mask}
+                yield Variant("gradient", element, tuple(gradient.items()), tile.backward_lanes())
+        sums = {"TERMS": table.SUM_TERMS, "LANES": table.SUM_LANES}
+        yield Variant("sum_partials", element, tuple(sums.items()))
+    carry = {"STRIPS": table.CARRY_STRIPS, "CHANNELS": table.CARRY_CHANNELS, "STATES": table.CARRY_STATES}
+    yield Variant("carry", "fp32", tuple(carry.items()))
 
 
 def compile_variant(variant: Variant, target: str) -> Any:
@@ -106,7 +124,7 @@ def compile_variant(variant: Variant, target: str) -> Any:
     else:
         runtime = {name: kind for name, kind in signature.items() if kind != "constexpr"}
         source = ASTSource(fn=kernel, signature=runtime, constants=constants)
-    options = {"num_warps": variant.warps, "num_stages": 1}
+    options = {"num_warps": max(1, variant.lanes // warp_size), "num_stages": 1}
     return triton.compile(source, target=GPUTarget(backend, arch, warp_size), options=options)
 
 
@@ -128,17 +146,13 @@ def cost(compiled: Any, target: str) -> Cost:
     return Cost(_number(r"REG:(\d+)", text), _number(r"STACK:(\d+)", text) + _number(r"LOCAL:(\d+)", text), shared)
 
 
-def _variant(kernel: str, element: str, constants: dict[str, int | bool], warps: int = 1) -> Variant:
-    return Variant(kernel, element, tuple(constants.items()), warps)
-
-
 def _argument_type(name: str, element: str, constants: dict[str, int | bool]) -> str:
     if name in constants:
         return "constexpr"
     if not name.endswith("_ptr"):
         return "i32"
-    if name == "lengths_ptr":
-        return "*i64"
+    if name in ("lengths_ptr", "mask_ptr"):
+        return "*i64" if name == "lengths_ptr" else "*u8"
     return "*fp32" if name in _FLOAT32 | _PARAMETERS else f"*{element}"
 
 

@@ -68,11 +68,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     if not save:
         raise RuntimeError("scan2d::wavefront was called with save=False but a gradient is required")
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # else `saved`, which has no gradient, gets one of zeros on every backward
     ctx.save_for_backward(*tensors, output[1])
     ctx.backend = backend
 
 
-def _differentiate(ctx: Any, dout: Tensor, _dsaved: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, dout: Tensor | None, _dsaved: None) -> tuple[Tensor | None, ...]:
+    if dout is None:
+        return (None,) * 10
     *tensors, saved = ctx.saved_tensors
     gradients = torch.ops.scan2d.wavefront_backward(dout, *tensors, saved, ctx.backend)
     wanted = ctx.needs_input_grad[:8]

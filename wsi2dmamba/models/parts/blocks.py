@@ -1,13 +1,9 @@
-"""Pre-norm residual blocks with stochastic depth."""
+"""What residual blocks are made of: norm, stochastic depth, feed-forward network."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
 from torch import Tensor, nn
-
-from wsi2dmamba.models.parts.lattice import Lattice2D
 
 
 class RMSNorm(nn.Module):
@@ -53,26 +49,12 @@ class DropPath(nn.Module):
         return branch * (mask / keep)
 
 
-class TokenwiseFirst(nn.Module, ABC):
-    """A mixer of rasters that begins with a step on every token by itself.
-
-    Before the first block all cells without tissue hold the same token, so the frame takes that step once for all of
-    them.
-    """
-
-    @abstractmethod
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Take the first step on (…, dim) tokens."""
-
-    @abstractmethod
-    def mix(self, embedded: Tensor, lattice: Lattice2D) -> Tensor:
-        """Do the rest on a (1, rows, cols, …) raster of embedded tokens; returns (1, rows, cols, dim)."""
-
-    def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
-        """Mix a (1, rows, cols, dim) raster."""
-        return self.mix(self.embed(raster), lattice)
-
-
 def drop_path_rates(highest: float, layers: int) -> list[float]:
     """Return the probability of skipping each of `layers` blocks, rising linearly from zero to `highest`."""
     return [highest * index / max(layers - 1, 1) for index in range(layers)]
+
+
+def feed_forward(width: int, ratio: float) -> nn.Module:
+    """Return norm → linear → GELU → linear, `ratio` times as wide inside."""
+    hidden = round(width * ratio)
+    return nn.Sequential(RMSNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))

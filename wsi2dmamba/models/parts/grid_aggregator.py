@@ -8,7 +8,7 @@ A system is the mixer it puts in; everything else is equal, so that comparisons 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -16,8 +16,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from wsi2dmamba.models.base import Aggregator, Bag, SlideOutput
-from wsi2dmamba.models.parts.blocks import DropPath, RMSNorm, TokenwiseFirst, drop_path_rates
+from wsi2dmamba.models.parts.blocks import drop_path_rates
+from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.lattice import Lattice2D, connected_pieces
+from wsi2dmamba.models.parts.mixer_block import MixerBlock
 from wsi2dmamba.models.parts.pooling import AttentionHead, AttentionOptions
 from wsi2dmamba.models.parts.projection import Projection, ProjectionOptions
 from wsi2dmamba.models.parts.regions import MultiScaleHead, region_indices
@@ -68,54 +70,6 @@ class GridOptions(ProjectionOptions, AttentionOptions):
         return self
 
 
-class MixerBlock(nn.Module):
-    """x + mixer(norm(x)), with stochastic depth.
-
-    Parameters
-    ----------
-    width
-        Number of channels.
-    mixer
-        Module from (raster, `Lattice2D`) to a raster.
-    drop_path
-        Probability of skipping the mixer, and the feed-forward network, in training.
-    mlp_ratio
-        Hidden width of the feed-forward network per channel; 0: none.
-    """
-
-    def __init__(self, width: int, mixer: nn.Module, drop_path: float, mlp_ratio: float = 0.0) -> None:
-        super().__init__()
-        self.norm = RMSNorm(width)
-        self.mixer = mixer
-        self.drop_path = DropPath(drop_path)
-        self.feed_forward = feed_forward(width, mlp_ratio) if mlp_ratio else None
-
-    def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
-        """Mix a (1, rows, cols, width) raster."""
-        return self._add(raster, self.mixer(self.norm(raster), lattice))
-
-    def enter(self, tokens: Tensor, background: Tensor | None, lattice: Lattice2D) -> Tensor:
-        """Lay (N, width) tokens on the raster and mix it; other cells hold `background` (width,), or zero."""
-        raster = lattice.scatter(tokens, background)
-        if not isinstance(self.mixer, TokenwiseFirst):
-            return self(raster, lattice)
-        blank = tokens.new_zeros(tokens.shape[1]) if background is None else background.to(tokens.dtype)
-        embedded, empty = (self.mixer.embed(self.norm(x)) for x in (tokens, blank))
-        return self._add(raster, self.mixer.mix(lattice.scatter(embedded, empty), lattice))
-
-    def _add(self, raster: Tensor, branch: Tensor) -> Tensor:
-        mixed: Tensor = raster + self.drop_path(branch)
-        if self.feed_forward is not None:
-            mixed = mixed + self.drop_path(self.feed_forward(mixed))
-        return mixed
-
-
-def feed_forward(width: int, ratio: float) -> nn.Module:
-    """Return norm → linear → GELU → linear."""
-    hidden = round(width * ratio)
-    return nn.Sequential(RMSNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-
-
 class GridAggregator(Aggregator):
     """Base of the aggregators on a raster; a subclass says what its mixer is.
 
@@ -151,17 +105,8 @@ class GridAggregator(Aggregator):
 
     @property
     def skips_gaps(self) -> bool:
-        """Whether the blocks work on (1, N, dim) tokens, and there is nothing in the cells between them."""
+        """Whether the mixers work on (1, N, dim) tokens, and there is nothing in the cells between them."""
         return False
-
-    def mix(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
-        """Return the (1, rows, cols, dim) raster of (N, dim) tokens after the last block."""
-        first, *others = self.blocks
-        assert isinstance(first, MixerBlock)
-        raster = first.enter(tokens, self.background, lattice)
-        for block in others:
-            raster = block(raster, lattice)
-        return raster
 
     def encode(self, bag: Bag) -> Tensor:
         """Return (N, dim) tokens of the patches, each knowing its neighbourhood."""
@@ -179,12 +124,23 @@ class GridAggregator(Aggregator):
         return back
 
     def _mixed(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
-        if not self.skips_gaps:
-            return lattice.gather(self.mix(tokens, lattice))
-        tokens = tokens.unsqueeze(0)
-        for block in self.blocks:
-            tokens = block(tokens, lattice)
-        return tokens.squeeze(0)
+        """Return (N, dim) tokens after the last block."""
+        if self.skips_gaps:
+            cells = self._through(self.blocks, Cells(lattice, tokens.unsqueeze(0)))
+            return cells.raster().squeeze(0)
+        last = self.blocks[-1]
+        assert isinstance(last, MixerBlock)
+        return last.at_patches(self._through(self.blocks[:-1], self._laid(tokens, lattice)))
+
+    def _laid(self, tokens: Tensor, lattice: Lattice2D) -> Cells:
+        empty = tokens.new_zeros(tokens.shape[1]) if self.background is None else self.background.to(tokens.dtype)
+        return Cells(lattice, empty, tokens)
+
+    @staticmethod
+    def _through(blocks: Iterable[nn.Module], cells: Cells) -> Cells:
+        for block in blocks:
+            cells = block(cells)
+        return cells
 
     def pool(self, tokens: Tensor) -> SlideOutput:
         """Return the output of attention pooling over (N, dim) tokens, without regions."""
@@ -206,7 +162,8 @@ class GridAggregator(Aggregator):
         cells, patches, before = [], [], 0
         for bag in bags:
             lattice = Lattice2D.of(bag, self.options.grid_shape)
-            cells.append(self.mix(self.project(bag.features), lattice).flatten(0, 2))
+            mixed = self._through(self.blocks, self._laid(self.project(bag.features), lattice))
+            cells.append(mixed.raster().flatten(0, 2))
             patches.append(lattice.cells + before)
             before += lattice.rows * lattice.cols
         pooled: SlideOutput = self.head(self.norm(torch.cat(cells)), torch.cat(patches))

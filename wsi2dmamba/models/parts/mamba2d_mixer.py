@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from scan2d import START_CORNERS
 from wsi2dmamba.core.validation import Settings
-from wsi2dmamba.models.parts.blocks import TokenwiseFirst
+from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.conv import CausalConv1d, DepthwiseConv2d
 from wsi2dmamba.models.parts.lattice import Lattice2D
+from wsi2dmamba.models.parts.mixer_block import TokenwiseEnds
 from wsi2dmamba.models.parts.selective import DeltaInit, SelectiveParameters
 
 
@@ -36,7 +37,7 @@ class ScanOptions(Settings):
     conv_kernel
         Taps of it: odd for "2d".
     corners
-        Scan from the top-left corner (1) or from all four, summed (4).
+        Scan from the top-left corner (1, as published) or from all four, summed (4).
     corner_parameters
         With four corners: "shared" Δ, A, B, C, D, or "separate" ones per corner.
     gaps
@@ -52,12 +53,12 @@ class ScanOptions(Settings):
     dt_init: DeltaInit = "mamba"
     conv: Literal["2d", "1d", "none"] = "2d"
     conv_kernel: int = Field(3, ge=1, le=31)
-    corners: Literal[1, 4] = 4
+    corners: Literal[1, 4] = 1
     corner_parameters: Literal["shared", "separate"] = "shared"
     gaps: Literal["scan", "cross", "skip"] = "scan"
 
 
-class Mamba2DMixer(TokenwiseFirst):
+class Mamba2DMixer(TokenwiseEnds):
     """in_proj → depthwise convolution → SiLU → (Δ, B, C) → 2D scan, gated → out_proj (2DMamba, section 4.1).
 
     With `gaps: skip` it mixes (1, N, dim) tokens, otherwise rasters.
@@ -85,40 +86,42 @@ class Mamba2DMixer(TokenwiseFirst):
         )
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Return what is scanned and its gate, side by side, for (…, dim) tokens."""
-        embedded: Tensor = self.in_proj(tokens)
-        return embedded
+    def enter(self, tokens: Tensor) -> Tensor:
+        """Return what is scanned."""
+        return nn.functional.linear(tokens, self.in_proj.weight.chunk(2)[0])
 
-    def mix(self, embedded: Tensor, lattice: Lattice2D) -> Tensor:
-        """Mix an embedded raster, or embedded tokens if gaps are skipped."""
+    def mix(self, cells: Cells) -> Tensor:
+        """Scan all cells, or (1, N, inner) tokens if gaps are skipped."""
         if self.skip_gaps:
-            return self._mix_tokens(embedded.squeeze(0), lattice).unsqueeze(0)
-        u, z = embedded.chunk(2, dim=-1)
-        u = nn.functional.silu(self.conv(u))
-        empty = ~lattice.occupied() if self.cross_gaps else None
-        if len(self.starts) == 1:
-            mixed = self._parameters_of(0).scan_grid(u, z, self.starts[0], empty)
-        else:
-            mixed = self._scan_corners(u, empty) * nn.functional.silu(z)
-        projected: Tensor = self.out_proj(mixed)
+            return self._scan_tokens(cells.raster().squeeze(0), cells.lattice).unsqueeze(0)
+        empty = ~cells.lattice.occupied() if self.cross_gaps else None
+        return self._scan_corners(self._convolved(cells).each(nn.functional.silu), empty)
+
+    def gate(self, tokens: Tensor) -> Tensor:
+        """Return the gate."""
+        return nn.functional.silu(nn.functional.linear(tokens, self.in_proj.weight.chunk(2)[1]))
+
+    def leave(self, mixed: Tensor, gate: Tensor) -> Tensor:
+        """Gate and project."""
+        projected: Tensor = self.out_proj(mixed * gate)
         return projected
 
-    def _mix_tokens(self, embedded: Tensor, lattice: Lattice2D) -> Tensor:
-        u, z = embedded.chunk(2, dim=-1)
+    def _scan_tokens(self, u: Tensor, lattice: Lattice2D) -> Tensor:
         u = nn.functional.silu(self.conv.at_tokens(u, lattice) if isinstance(self.conv, DepthwiseConv2d) else u)
         if len(self.selective) == 1:
-            scanned = self._parameters_of(0).scan_tokens(u, self.starts, lattice)
-        else:
-            scans = [self._parameters_of(k).scan_tokens(u, (start,), lattice) for k, start in enumerate(self.starts)]
-            scanned = sum(scans[1:], start=scans[0])
-        projected: Tensor = self.out_proj(scanned * nn.functional.silu(z))
-        return projected
+            return self._parameters_of(0).scan_tokens(u, self.starts, lattice)
+        scans = [self._parameters_of(k).scan_tokens(u, (start,), lattice) for k, start in enumerate(self.starts)]
+        return sum(scans[1:], start=scans[0])
 
-    def _scan_corners(self, u: Tensor, empty: Tensor | None) -> Tensor:
+    def _convolved(self, cells: Cells) -> Cells:
+        if isinstance(self.conv, DepthwiseConv2d):
+            return cells.around(self.conv, self.conv.weight.shape[-1] // 2)
+        return Cells(cells.lattice, self.conv(cells.raster())) if isinstance(self.conv, CausalConv1d) else cells
+
+    def _scan_corners(self, cells: Cells, empty: Tensor | None) -> Tensor:
         if len(self.selective) == 1:
-            return self._parameters_of(0).scan_grid_corners(u, self.starts, empty)
-        scans = [self._parameters_of(k).scan_grid(u, None, start, empty) for k, start in enumerate(self.starts)]
+            return self._parameters_of(0).scan_cells(cells, self.starts, empty)
+        scans = [self._parameters_of(k).scan_cells(cells, (start,), empty) for k, start in enumerate(self.starts)]
         return sum(scans[1:], start=scans[0])
 
     def _parameters_of(self, corner: int) -> SelectiveParameters:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from scan2d import START_CORNERS
 from wsi2dmamba.core.validation import Settings
+from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.conv import DepthwiseConv2d
 from wsi2dmamba.models.parts.lattice import Lattice2D
+from wsi2dmamba.models.parts.mixer_block import TokenwiseEnds
 from wsi2dmamba.models.parts.selective import DeltaInit, SelectiveParameters
 
 
@@ -64,7 +66,7 @@ class FourScans(nn.Module):
         """Scan (batch, rows, cols, channels)."""
         sets = [module for module in self.selective if isinstance(module, SelectiveParameters)]
         if self.along == "corners":
-            scans = [s.scan_grid(u, start=corner) for s, corner in zip(sets, START_CORNERS, strict=True)]
+            scans = [s.scan_grid(u, corner) for s, corner in zip(sets, START_CORNERS, strict=True)]
             return sum(scans[1:], start=scans[0])
         batch, rows, cols, channels = u.shape
         by_rows = u.reshape(batch, rows * cols, channels)
@@ -74,7 +76,7 @@ class FourScans(nn.Module):
         return along_rows.view(u.shape) + along_cols.reshape(batch, cols, rows, channels).transpose(1, 2)
 
 
-class FourScanMixer(nn.Module):
+class FourScanMixer(TokenwiseEnds):
     """in_proj → depthwise convolution → SiLU → four scans → LayerNorm, gated → out_proj.
 
     Parameters
@@ -97,9 +99,27 @@ class FourScanMixer(nn.Module):
         self.norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
+    def enter(self, tokens: Tensor) -> Tensor:
+        """Return what is scanned."""
+        return nn.functional.linear(tokens, self.in_proj.weight.chunk(2)[0])
+
     def forward(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:
         """Mix (batch, rows, cols, dim)."""
-        u, z = self.in_proj(raster).chunk(2, dim=-1)
-        mixed = self.norm(self.scans(nn.functional.silu(self.conv(u)))) * nn.functional.silu(z)
-        projected: Tensor = self.out_proj(mixed)
+        return self.leave(self._scanned(self.enter(raster)), self.gate(raster))
+
+    def mix(self, cells: Cells) -> Tensor:
+        """Scan all cells."""
+        return self._scanned(cells.raster())
+
+    def _scanned(self, raster: Tensor) -> Tensor:
+        scanned: Tensor = self.scans(nn.functional.silu(self.conv(raster)))
+        return scanned
+
+    def gate(self, tokens: Tensor) -> Tensor:
+        """Return the gate."""
+        return nn.functional.silu(nn.functional.linear(tokens, self.in_proj.weight.chunk(2)[1]))
+
+    def leave(self, mixed: Tensor, gate: Tensor) -> Tensor:
+        """Normalise, gate and project."""
+        projected: Tensor = self.out_proj(self.norm(mixed) * gate)
         return projected
