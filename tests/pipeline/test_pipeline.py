@@ -28,6 +28,7 @@ def settings(folder: Path, **changes: Any) -> RunConfig:
             "out": str(folder / "work"),
             "mpp": 1.0,
             "patch_px": 128,
+            "min_tissue": 0.7,  # not the default: what is tiled to be predicted must be tiled alike
             "workers": 1,
         },
         "extract": {"tiles": str(folder / "work"), "out": str(folder / "work" / "features"), "workers": 0},
