@@ -12,6 +12,7 @@ from tests.models import renderings
 from tests.models.bags import random_bag
 from tests.models.equations import on_raster
 from wsi2dmamba.models.base import Aggregator, Bag
+from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.registry import build_model
 
 SIZES = [(5, 3), (1, 7), (6, 9)]
@@ -70,5 +71,19 @@ def test_options_of_2dmamba(options: dict[str, Any], gaps: str) -> None:
     def mixer(P: renderings.Parameters, name: str, x: Tensor, layer: int) -> Tensor:
         crossed = blank if gaps == "cross" else None
         return renderings.two_d_mamba(P, name, x, layer, crossed, options.get("corners", 1))
+
+    assert_equal(model, bag, on_raster(dict(model.named_parameters()), bag, mixer, options.get("layers", 1)))
+
+
+@pytest.mark.parametrize("options", [{}, {"corners": 4, "corner_parameters": "separate"}, {"layers": 2}], ids=str)
+def test_cells_far_from_tissue_are_computed_once(options: dict[str, Any]) -> None:
+    rows, cols = 11, 9
+    grid = torch.tensor([[0, 0], [4, 3], [4, 4], [rows - 1, cols - 1]])
+    features = torch.randn(len(grid), 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    bag, model = Bag(features.requires_grad_(), grid, (rows, cols)), small("2dmamba", **options)
+    assert len(Lattice2D.of(bag).grown(1).cells) < 0.6 * rows * cols
+
+    def mixer(P: renderings.Parameters, name: str, x: Tensor, layer: int) -> Tensor:
+        return renderings.two_d_mamba(P, name, x, layer, corners=options.get("corners", 1))
 
     assert_equal(model, bag, on_raster(dict(model.named_parameters()), bag, mixer, options.get("layers", 1)))

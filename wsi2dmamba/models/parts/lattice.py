@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,14 +61,9 @@ class Lattice2D:
         mask[self.cells] = True
         return mask
 
-    def scatter(self, tokens: Tensor, background: Tensor | None) -> Tensor:
-        """Return (1, rows, cols, width): (N, width) tokens in their cells, `background` (width,) or zero elsewhere."""
-        size = self.rows * self.cols
-        if background is None:
-            raster = tokens.new_zeros(size, tokens.shape[1])
-        else:
-            raster = background.to(tokens.dtype).expand(size, -1)
-        raster = raster.index_copy(0, self.cells, tokens)
+    def scatter(self, tokens: Tensor, background: Tensor) -> Tensor:
+        """Return (1, rows, cols, width): (N, width) tokens in their cells, `background` (width,) elsewhere."""
+        raster: Tensor = _Scatter.apply(tokens, background, self.cells, self.rows * self.cols)
         return raster.view(1, self.rows, self.cols, -1)
 
     def neighbours(self, side: int) -> Tensor:
@@ -84,9 +80,32 @@ class Lattice2D:
         window = (steps[:, None] * wide + steps).flatten()
         return around[corner + window[:, None]]
 
+    def grown(self, reach: int) -> Lattice2D:
+        """Return the cells within `reach` of a patch, along rows, columns or both, or of the raster's border."""
+        mask = self.occupied().view(1, 1, *self.shape).float()
+        near = torch.nn.functional.max_pool2d(mask, 2 * reach + 1, 1, reach).view(self.shape) > 0
+        near[:reach] = near[self.rows - reach :] = True
+        near[:, :reach] = near[:, self.cols - reach :] = True
+        return Lattice2D(self.rows, self.cols, near.flatten().nonzero().squeeze(1))
+
     def gather(self, raster: Tensor) -> Tensor:
         """Return the (N, width) tokens of the patches from a (1, rows, cols, width) raster."""
         return raster.reshape(self.rows * self.cols, -1).index_select(0, self.cells)
+
+
+class _Scatter(torch.autograd.Function):
+    """Rows among rows of background. Torch's own way back through `index_copy` copies the whole gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, background: Tensor, cells: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(cells)
+        return background.expand(size, -1).index_copy(0, cells, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (cells,), gradient = ctx.saved_tensors, upstream[0]
+        elsewhere = gradient.new_ones(len(gradient)).index_fill_(0, cells, 0) @ gradient
+        return gradient.index_select(0, cells), elsewhere, None, None
 
 
 def connected_pieces(bag: Bag, reach: int = 2) -> list[Tensor]:

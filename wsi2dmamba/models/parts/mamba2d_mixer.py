@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from scan2d import START_CORNERS
 from wsi2dmamba.core.validation import Settings
+from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.conv import CausalConv1d, DepthwiseConv2d
 from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.mixer_block import TokenwiseEnds
@@ -89,12 +90,12 @@ class Mamba2DMixer(TokenwiseEnds):
         """Return what is scanned."""
         return nn.functional.linear(tokens, self.in_proj.weight.chunk(2)[0])
 
-    def mix(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
-        """Scan a (1, rows, cols, inner) raster, or (1, N, inner) tokens if gaps are skipped."""
+    def mix(self, cells: Cells) -> Tensor:
+        """Scan all cells, or (1, N, inner) tokens if gaps are skipped."""
         if self.skip_gaps:
-            return self._scan_tokens(raster.squeeze(0), lattice).unsqueeze(0)
-        empty = ~lattice.occupied() if self.cross_gaps else None
-        return self._scan_corners(nn.functional.silu(self.conv(raster)), empty)
+            return self._scan_tokens(cells.raster().squeeze(0), cells.lattice).unsqueeze(0)
+        empty = ~cells.lattice.occupied() if self.cross_gaps else None
+        return self._scan_corners(self._convolved(cells).each(nn.functional.silu), empty)
 
     def gate(self, tokens: Tensor) -> Tensor:
         """Return the gate."""
@@ -112,10 +113,15 @@ class Mamba2DMixer(TokenwiseEnds):
         scans = [self._parameters_of(k).scan_tokens(u, (start,), lattice) for k, start in enumerate(self.starts)]
         return sum(scans[1:], start=scans[0])
 
-    def _scan_corners(self, u: Tensor, empty: Tensor | None) -> Tensor:
+    def _convolved(self, cells: Cells) -> Cells:
+        if isinstance(self.conv, DepthwiseConv2d):
+            return cells.around(self.conv, self.conv.weight.shape[-1] // 2)
+        return Cells(cells.lattice, self.conv(cells.raster())) if isinstance(self.conv, CausalConv1d) else cells
+
+    def _scan_corners(self, cells: Cells, empty: Tensor | None) -> Tensor:
         if len(self.selective) == 1:
-            return self._parameters_of(0).scan_grid_corners(u, self.starts, empty)
-        scans = [self._parameters_of(k).scan_grid(u, start, empty) for k, start in enumerate(self.starts)]
+            return self._parameters_of(0).scan_cells(cells, self.starts, empty)
+        scans = [self._parameters_of(k).scan_cells(cells, (start,), empty) for k, start in enumerate(self.starts)]
         return sum(scans[1:], start=scans[0])
 
     def _parameters_of(self, corner: int) -> SelectiveParameters:

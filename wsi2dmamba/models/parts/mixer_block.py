@@ -23,8 +23,8 @@ class TokenwiseEnds(nn.Module, ABC):
         """Return the (…, inner) tokens to be mixed of (…, dim) ones."""
 
     @abstractmethod
-    def mix(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
-        """Mix a (1, rows, cols, inner) raster."""
+    def mix(self, cells: Cells) -> Tensor:
+        """Return the (1, rows, cols, inner) raster of all cells, mixed."""
 
     @abstractmethod
     def gate(self, tokens: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class TokenwiseEnds(nn.Module, ABC):
 
     def forward(self, raster: Tensor, lattice: Lattice2D) -> Tensor:
         """Mix a (1, rows, cols, dim) raster."""
-        return self.leave(self.mix(self.enter(raster), lattice), self.gate(raster))
+        return self.leave(self.mix(Cells(lattice, self.enter(raster))), self.gate(raster))
 
 
 class MixerBlock(nn.Module):
@@ -65,7 +65,7 @@ class MixerBlock(nn.Module):
         """Return all cells after the block."""
         normed, lattice = cells.each(self.norm), cells.lattice
         if isinstance(self.mixer, TokenwiseEnds):
-            mixed = self.mixer.mix(normed.each(self.mixer.enter).raster(), lattice)
+            mixed = self.mixer.mix(normed.each(self.mixer.enter))
             branch = self.mixer.leave(mixed, normed.each(self.mixer.gate).raster())
         else:
             branch = self.mixer(normed.raster(), lattice)
@@ -75,7 +75,7 @@ class MixerBlock(nn.Module):
         """Return the (N, width) tokens of the patches after the block."""
         normed, lattice = cells.each(self.norm), cells.lattice
         if isinstance(self.mixer, TokenwiseEnds):
-            mixed = self.mixer.mix(normed.each(self.mixer.enter).raster(), lattice)
+            mixed = self.mixer.mix(normed.each(self.mixer.enter))
             branch = self.mixer.leave(lattice.gather(mixed), self.mixer.gate(normed.patches()))
         else:
             branch = lattice.gather(self.mixer(normed.raster(), lattice))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scan2d import selective_scan_1d, selective_scan_2d
+from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.masked_raster import MaskedRaster, take_tokens
 
@@ -57,18 +58,21 @@ class SelectiveParameters(nn.Module):
         low_rank, *projected = self.x_proj(u).split(self.widths, dim=-1)
         return nn.functional.linear(low_rank, self.dt_proj.weight), *projected
 
-    def scan_grid(self, u: Tensor, start: str = "top-left", empty: Tensor | None = None) -> Tensor:
-        """Return the 2D selective scan of u (batch, rows, cols, inner).
+    def scan_grid(self, u: Tensor, start: str) -> Tensor:
+        """Return the 2D selective scan of u (batch, rows, cols, inner) from a corner."""
+        delta, B, C = self(u)
+        return scan_grid(u, delta, self.rates, B, C, self.D, self.dt_proj.bias, start)
+
+    def scan_cells(self, cells: Cells, starts: Sequence[str], empty: Tensor | None = None) -> Tensor:
+        """Return the sum of the 2D selective scans of (…, inner) cells from several corners, as a raster.
 
         `empty` (rows·cols,) marks cells that the state crosses unchanged: there Δ = 0.
         """
-        delta, B, C = self(u)
-        return scan_grid(u, delta, self.rates, B, C, self.D, self.dt_proj.bias, start, empty)
-
-    def scan_grid_corners(self, u: Tensor, starts: Sequence[str], empty: Tensor | None = None) -> Tensor:
-        """Return the sum of the scans of u (batch, rows, cols, inner) from several corners with the same Δ, B and C."""
-        delta, B, C = self(u)
-        A, bias = self.rates, self.dt_proj.bias
+        projected = cells.each(self.x_proj)
+        rank, *widths = self.widths
+        delta = projected.each(lambda p: nn.functional.linear(p[..., :rank], self.dt_proj.weight)).raster()
+        B, C = projected.each(lambda p: p[..., rank:]).raster().split(widths, dim=-1)
+        u, A, bias = cells.raster(), self.rates, self.dt_proj.bias
         skips = [self.D, *[None] * (len(starts) - 1)]  # D·u is added once
         scans = [scan_grid(u, delta, A, B, C, D, bias, start, empty) for D, start in zip(skips, starts, strict=True)]
         return sum(scans[1:], start=scans[0])

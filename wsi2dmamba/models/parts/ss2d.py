@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from scan2d import START_CORNERS
 from wsi2dmamba.core.validation import Settings
+from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.conv import DepthwiseConv2d
 from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.mixer_block import TokenwiseEnds
@@ -65,7 +66,7 @@ class FourScans(nn.Module):
         """Scan (batch, rows, cols, channels)."""
         sets = [module for module in self.selective if isinstance(module, SelectiveParameters)]
         if self.along == "corners":
-            scans = [s.scan_grid(u, start=corner) for s, corner in zip(sets, START_CORNERS, strict=True)]
+            scans = [s.scan_grid(u, corner) for s, corner in zip(sets, START_CORNERS, strict=True)]
             return sum(scans[1:], start=scans[0])
         batch, rows, cols, channels = u.shape
         by_rows = u.reshape(batch, rows * cols, channels)
@@ -104,10 +105,13 @@ class FourScanMixer(TokenwiseEnds):
 
     def forward(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:
         """Mix (batch, rows, cols, dim)."""
-        return self.leave(self.mix(self.enter(raster)), self.gate(raster))
+        return self.leave(self._scanned(self.enter(raster)), self.gate(raster))
 
-    def mix(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:
-        """Scan (batch, rows, cols, inner)."""
+    def mix(self, cells: Cells) -> Tensor:
+        """Scan all cells."""
+        return self._scanned(cells.raster())
+
+    def _scanned(self, raster: Tensor) -> Tensor:
         scanned: Tensor = self.scans(nn.functional.silu(self.conv(raster)))
         return scanned
 
