@@ -11,7 +11,7 @@ from torch import Tensor
 from scan2d.triton_backend import autotune, table
 from scan2d.triton_backend.carry_kernel import carry_kernel
 from scan2d.triton_backend.column_kernel import column_kernel
-from scan2d.triton_backend.device import ONE_WARP, on_device
+from scan2d.triton_backend.device import on_device
 from scan2d.triton_backend.problem import Problem
 from scan2d.triton_backend.strip_kernel import strip_kernel
 from scan2d.triton_backend.table import Launch
@@ -85,7 +85,7 @@ def _launch_strips(
         *p.u.stride(), *p.delta.stride(), *p.z.stride(), *out.stride(),
         *p.A.stride(), *p.B.stride(), *p.C.stride(), *p.mask.stride(),
         ROWS=tile.rows, QUAD=tile.quad, CHANNELS=tile.forward_channels, STATES=tile.states, CHUNK=tile.chunk,
-        CHAINED=launch.chained, HAS_MASK=p.has_mask, num_warps=p.warps(tile.forward_lanes()), num_stages=1,
+        CHAINED=launch.chained, HAS_MASK=p.has_mask, **p.options(tile.forward_lanes()),
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def _launch_columns(
         p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, final, make_true, carried,
         p.quads, *p.delta.stride(), *p.z.stride(), *out.stride(), *p.A.stride(), *p.C.stride(), *p.mask.stride(),
         ROWS=tile.column_rows, STATES=tile.states, CHANNELS=tile.column_channels, STRIP_ROWS=tile.rows,
-        HAS_MASK=p.has_mask, **ONE_WARP,
+        HAS_MASK=p.has_mask, **p.options(),
     )  # fmt: skip
 
 
@@ -114,5 +114,5 @@ def launch_carry(p: Problem, edges: Tensor, sums: Tensor, state_block: int, upwa
         edges, sums, p.A, p.lengths,
         p.height, p.width, p.dim, p.states, first_state, p.strips, p.tile.rows, p.ragged, int(upwards), p.quads,
         *p.A.stride(),
-        STRIPS=table.CARRY_STRIPS, CHANNELS=table.CARRY_CHANNELS, STATES=table.CARRY_STATES, **ONE_WARP,
+        STRIPS=table.CARRY_STRIPS, CHANNELS=table.CARRY_CHANNELS, STATES=table.CARRY_STATES, **p.options(),
     )  # fmt: skip
