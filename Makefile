@@ -34,8 +34,8 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
-check-triton:
-	bash kernels/scan2d/check_triton.sh
+check-triton: $(VENV)/.installed-dev
+	PYTHON=$(BIN)/python bash kernels/scan2d/check_triton.sh
 
 clean:
 	rm -rf $(VENV) .venv-triton* build dist *.egg-info $(DEMO_OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

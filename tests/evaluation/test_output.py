@@ -11,9 +11,11 @@ from tests.evaluation.made_up import classification_table, survival_table
 from wsi2dmamba.core.errors import EvaluationError
 from wsi2dmamba.evaluation.config import EvalConfig
 from wsi2dmamba.evaluation.curves import roc_curve_with_band
+from wsi2dmamba.evaluation.figures.survival_calibration import calibration_at
 from wsi2dmamba.evaluation.judge import evaluate
 from wsi2dmamba.evaluation.mistakes import most_certain_mistakes
 from wsi2dmamba.evaluation.output import write_evaluation
+from wsi2dmamba.evaluation.predictions import read_predictions
 from wsi2dmamba.evaluation.report import Background
 from wsi2dmamba.evaluation.subgroups import judge_subgroups
 
@@ -61,23 +63,19 @@ def test_every_file_is_there_and_the_same_the_second_time(kind: str, tmp_path: P
         table = classification_table() if kind == "classification" else survival_table()
     expected = {
         "classification": {"roc", "precision-recall", "confusion", "calibration", "forest"},
-        "survival": {"kaplan-meier", "auc-over-time", "forest"},
+        "survival": {"kaplan-meier", "auc-over-time", "calibration", "forest"},
         "regression": {"predicted-against-true", "forest"},
     }[kind]
+    found = evaluate(table, QUICK)
     for name in ("one", "two"):
-        write_evaluation(evaluate(table, QUICK), tmp_path / name, Background(title=kind))
+        write_evaluation(found, tmp_path / name, Background(title=kind))
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
     assert {path.stem for path in files if path.parent.name == "figures"} == expected
     assert len([path for path in files if path.parent.name == "figures"]) == 3 * len(expected)
     for path in files:
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
     assert json.loads((tmp_path / "one" / "metrics.json").read_text())["task"] == kind
-
-
-def test_the_written_predictions_can_be_judged_again(tmp_path: Path) -> None:
-    found = evaluate(survival_table(), QUICK)
-    write_evaluation(found, tmp_path, Background(title="again"))
-    assert evaluate(tmp_path / "predictions.csv", QUICK).pooled == found.pooled
+    assert evaluate(tmp_path / "one" / "predictions.csv", QUICK).pooled == found.pooled
 
 
 def test_the_area_under_the_drawn_curve_is_the_reported_auc() -> None:
@@ -86,6 +84,24 @@ def test_the_area_under_the_drawn_curve_is_the_reported_auc() -> None:
     area = np.trapezoid(curve.y, curve.x)
     assert area == pytest.approx(found.pooled["auc"].estimate, abs=0.01)
     assert (curve.lower <= curve.y + 1e-9).mean() > 0.98 and (curve.upper >= curve.y - 1e-9).mean() > 0.98
+
+
+def test_predicted_survival_is_held_against_the_share_still_event_free() -> None:
+    table = survival_table(patients=90).assign(event=1)  # nobody censored: Kaplan–Meier is that share
+    found = calibration_at(read_predictions(table).rows("test"), 1, 10.0, 0.95)
+    test = table[table["split"] == "test"].sort_values("survival_10")
+    groups = [test.iloc[start : start + 18] for start in range(0, 90, 18)]
+    assert found["predicted"].tolist() == pytest.approx([group["survival_10"].mean() for group in groups])
+    assert found["observed"].tolist() == pytest.approx([(group["time"] > 10).mean() for group in groups])
+    assert ((found["lower"] < found["observed"]) & (found["observed"] < found["upper"])).all()
+    assert len(calibration_at(read_predictions(survival_table(patients=24)).rows("test"), 1, 10.0, 0.95)) == 1
+
+
+def test_a_group_censored_before_the_time_has_no_estimate_there() -> None:
+    table = survival_table(patients=90)
+    surest = table["survival_10"] > table["survival_10"].quantile(0.79)
+    table.loc[surest, ["time", "event"]] = 3.0, 0
+    assert len(calibration_at(read_predictions(table).rows("test"), 1, 10.0, 0.95)) == 4
 
 
 def test_subgroups_are_judged_apart() -> None:

@@ -35,7 +35,7 @@ def _broken(column: str, value: object, row: int = 3) -> pd.DataFrame:
         (_broken("risk", np.inf), "'risk' is missing, NaN or infinite"),
         (_broken("event", 2), "neither 0 nor 1"),
         (_broken("survival_5", 1.5), "outside [0, 1]"),
-        (classification_table().assign(split="train"), "no row with split = test"),
+        (classification_table().assign(split="train"), "no row has split = test"),
         (classification_table().iloc[:0], "has no rows"),
     ],
 )

@@ -55,19 +55,20 @@ def check_fold(fold: Fold, cohort: Cohort) -> None:
         raise CohortError(f"fold {fold.index}: patient {twice[0]} is in two of train, validation and test (leakage)")
     for name, ids in fold.parts():
         if not ids:
-            raise CohortError(f"fold {fold.index}: no patient in {name}; use fewer folds or other fractions")
+            raise CohortError(f"fold {fold.index}: no patient in {name}; change splits (fewer folds, other fractions)")
     cases = cohort.by_id()
     training = [cases[case_id] for case_id in fold.train]
     if "survival" in cohort.outcomes and not any(case.event for case in training):
-        raise CohortError(f"fold {fold.index}: no event among the patients in train; use fewer folds or another seed")
+        raise CohortError(
+            f"fold {fold.index}: no event among the patients in train; change splits (fewer folds, another seed)"
+        )
     if "label" in cohort.outcomes:
-        seen = {case.label for case in training}
-        absent = [name for index, name in enumerate(cohort.class_names) if index not in seen]
-        present = {case.label for case in cohort.cases}
-        if any(cohort.class_names.index(name) in present for name in absent):
+        absent = {case.label for case in cohort.cases} - {case.label for case in training}
+        names = [name for index, name in enumerate(cohort.class_names) if index in absent]
+        if names:
             raise CohortError(
-                f"fold {fold.index}: no patient of class {absent[0]!r} in train; use fewer folds, another seed, "
-                "or merge the class through label_map"
+                f"fold {fold.index}: no patient of class {names[0]!r} in train; "
+                "change splits (fewer folds, another seed), or merge the class through label_map"
             )
 
 

@@ -63,7 +63,7 @@ def require_column(table: pd.DataFrame, column: str, path: Path, setting: str) -
         return found
     raise CohortError(
         f"{path} has no column {column!r} ({setting}){near_miss(column, table.columns)}; "
-        f"it has {', '.join(map(str, table.columns))}"
+        f"it has {some_of(map(str, table.columns), most=20)}"
     )
 
 

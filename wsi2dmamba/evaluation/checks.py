@@ -71,7 +71,8 @@ def check_probabilities(table: pd.DataFrame, columns: list[str]) -> None:
     if outside.any():
         case = table["case_id"].iloc[int(np.flatnonzero(outside)[0])]
         raise EvaluationError(
-            f"{int(outside.sum())} row(s), the first of case {case!r}, have a probability outside 0..1"
+            f"{int(outside.sum())} row(s), the first of case {case!r}, have a probability outside 0..1; "
+            "write softmax probabilities"
         )
     sums = values.sum(axis=1)
     wrong = np.abs(sums - 1.0) > PROBABILITY_SUM_TOLERANCE
@@ -98,7 +99,7 @@ def check_leakage(table: pd.DataFrame) -> None:
         splits = " and ".join(sorted(leaking.iloc[0]))
         raise EvaluationError(
             f"{len(leaking)} patient(s), the first {case!r} in fold {fold}, are in {splits} of one fold: "
-            "a leaking split cannot be judged"
+            "a leaking split cannot be judged; divide patients, not slides"
         )
 
 
@@ -112,17 +113,20 @@ def check_outcomes(judged: pd.DataFrame, task: str) -> None:
     """
     if task in ("classification", "ordinal") and judged["label"].nunique() < 2:
         raise EvaluationError(
-            f"every test row has the label {judged['label'].iloc[0]!r}: with one class only nothing can be told apart"
+            f"every test row has the label {judged['label'].iloc[0]!r}: with one class only nothing can be told apart; "
+            "test patients of two classes at least"
         )
     if task == "survival" and not judged["event"].any():
-        raise EvaluationError("every test row is censored: without an event no survival metric is defined")
+        raise EvaluationError(
+            "every test row is censored: without an event no survival metric is defined; test patients with events"
+        )
 
 
 def _where(table: pd.DataFrame, name: str, bad: NDArray[np.bool_], what: str) -> str:
     first = int(np.flatnonzero(bad)[0])
     case = table["case_id"].iloc[first] if "case_id" in table else f"of row {first + 2}"
     value = table[name].iloc[first]
-    return f"column {name!r} {what} in {int(bad.sum())} row(s), the first {value!r} of case {case!r}"
+    return f"column {name!r} {what} in {int(bad.sum())} row(s), the first {value!r} of case {case!r}; correct them"
 
 
 def _number_or_nan(value: object) -> float:

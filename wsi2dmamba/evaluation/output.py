@@ -15,6 +15,7 @@ from wsi2dmamba.evaluation.figures.flow import flow_of_patients
 from wsi2dmamba.evaluation.figures.forest import ForestLine, forest
 from wsi2dmamba.evaluation.figures.outcomes import auc_over_time, kaplan_meier, predicted_against_true
 from wsi2dmamba.evaluation.figures.style import Drawing, house_style, percent
+from wsi2dmamba.evaluation.figures.survival_calibration import survival_calibration
 from wsi2dmamba.evaluation.figures.training import training_curves
 from wsi2dmamba.evaluation.mistakes import Thumbnail, most_certain_mistakes
 from wsi2dmamba.evaluation.report import Background, render_report
@@ -79,7 +80,7 @@ def draw(found: Evaluation, histories: Mapping[str, pd.DataFrame]) -> list[Drawi
         if found.task in ("classification", "ordinal"):
             drawings: list[Drawing | None] = [*class_drawings(found)]
         elif found.task == "survival":
-            drawings = [kaplan_meier(found), auc_over_time(found)]
+            drawings = [kaplan_meier(found), auc_over_time(found), survival_calibration(found)]
         else:
             drawings = [predicted_against_true(found)]
         if len(found.folds) > 1 or found.config.subgroups:

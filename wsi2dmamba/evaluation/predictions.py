@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from wsi2dmamba.cohort.reading import some_of
 from wsi2dmamba.core.errors import EvaluationError
 from wsi2dmamba.evaluation.checks import (
     check_leakage,
@@ -60,10 +61,17 @@ def read_predictions(
         or no event is among the test rows, or a patient is both trained and tested on in one fold.
     """
     raw = load_tables(source)
+    try:
+        return _checked(raw, columns or TableColumns(), task)
+    except EvaluationError as error:
+        raise EvaluationError(f"{_name(source)}: {error}") from error
+
+
+def _checked(raw: pd.DataFrame, columns: TableColumns, asked: Task | None) -> Predictions:
     if raw.empty:
-        raise EvaluationError(f"{_name(source)}: the predictions table has no rows")
-    table = _canonical_names(raw, columns or TableColumns())
-    kind = _find_task(table, task, _name(source))
+        raise EvaluationError("the table has no rows; give one with a row per patient")
+    table = _canonical_names(raw, columns)
+    kind = _find_task(table, asked)
     table = _common_columns(table)
     if kind in ("classification", "ordinal"):
         predictions = _classification(table, kind)
@@ -76,7 +84,7 @@ def read_predictions(
     check_leakage(predictions.table)
     judged = predictions.table[predictions.table["split"] == "test"]
     if judged.empty:
-        raise EvaluationError("the predictions have no row with split = test: only test rows are judged")
+        raise EvaluationError("no row has split = test, and only test rows are judged; correct the split column")
     check_outcomes(judged, kind)
     return _one_row_per_patient(predictions)
 
@@ -110,12 +118,16 @@ def _name(source: pd.DataFrame | Path | Sequence[Path]) -> str:
     return str(source) if isinstance(source, Path) else ", ".join(str(path) for path in source)
 
 
+def _columns(table: pd.DataFrame) -> str:
+    return some_of(map(str, table), most=12)
+
+
 def _canonical_names(table: pd.DataFrame, columns: TableColumns) -> pd.DataFrame:
     renamed = {}
     for role, usual in _USUAL.items():
         asked = getattr(columns, role)
         if asked is not None and asked not in table:
-            raise EvaluationError(f"no column {asked!r} for the {role}; the table has {', '.join(map(str, table))}")
+            raise EvaluationError(f"no column {asked!r} for the {role}; the table has {_columns(table)}")
         found = asked if asked is not None else next((name for name in usual if name in table), None)
         if found is not None:
             renamed[found] = "case_id" if role == "case" else role
@@ -125,7 +137,7 @@ def _canonical_names(table: pd.DataFrame, columns: TableColumns) -> pd.DataFrame
     return table.drop(columns=clashes).rename(columns=renamed)
 
 
-def _find_task(table: pd.DataFrame, asked: Task | None, where: str) -> Task:
+def _find_task(table: pd.DataFrame, asked: Task | None) -> Task:
     needs: dict[str, tuple[str, ...]] = {
         "classification": ("label",),
         "ordinal": ("label",),
@@ -142,8 +154,8 @@ def _find_task(table: pd.DataFrame, asked: Task | None, where: str) -> Task:
         if "target" in table and "prediction" in table:
             return "regression"
         raise EvaluationError(
-            f"{where}: needs label and prob_<class> columns, or time, event and risk, or target and prediction; "
-            f"it has {', '.join(map(str, table))}"
+            "needs label and prob_<class> columns, or time, event and risk, or target and prediction; "
+            f"it has {_columns(table)}"
         )
     missing = [name for name in needs[asked] if name not in table]
     if asked in ("classification", "ordinal") and not has_probabilities:
@@ -151,16 +163,16 @@ def _find_task(table: pd.DataFrame, asked: Task | None, where: str) -> Task:
     if asked == "survival" and not has_event:
         missing.append("event (or censorship)")
     if missing:
-        raise EvaluationError(f"{where}: a {asked} table needs the missing column(s) {', '.join(missing)}")
+        raise EvaluationError(f"a {asked} table needs the missing column(s) {', '.join(missing)}")
     return asked
 
 
 def _common_columns(table: pd.DataFrame) -> pd.DataFrame:
     if "case_id" not in table:
-        raise EvaluationError(f"the predictions have no case_id column; they have {', '.join(map(str, table))}")
+        raise EvaluationError(f"no case_id column; there are {_columns(table)}")
     table["case_id"] = whole_numbers(table["case_id"])
     if (table["case_id"] == "").any():
-        raise EvaluationError(f"{int((table['case_id'] == '').sum())} row(s) of the predictions have no case_id")
+        raise EvaluationError(f"{int((table['case_id'] == '').sum())} row(s) have no case_id; fill or remove them")
     for name in ("fold", "seed"):
         table[name] = numeric(table, name).astype(np.int64) if name in table else 0
     if "split" not in table:
@@ -190,7 +202,8 @@ def _survival(table: pd.DataFrame) -> Predictions:
     table["time"] = numeric(table, "time")
     table["risk"] = numeric(table, "risk")
     if (table["time"] < 0).any():
-        raise EvaluationError(f"case {table.loc[table['time'] < 0, 'case_id'].iloc[0]!r} has a negative survival time")
+        case = table.loc[table["time"] < 0, "case_id"].iloc[0]
+        raise EvaluationError(f"case {case!r} has a negative survival time; correct or remove it")
     table["event"] = event_flags(table)
     columns = [str(c) for c in table if is_survival_column(str(c))]
     for name in columns:

@@ -72,7 +72,7 @@ def render_report(
 
 
 def format_interval(value: Interval | None) -> str:
-    """Return ``0.871 (0.812–0.923)``; a dash where the metric is not defined."""
+    """Return ``0.871 (0.812 to 0.923)``; a dash where the metric is not defined."""
     if value is None or value.estimate is None:
         return "–"
     if value.lower is None or value.upper is None:
@@ -147,7 +147,11 @@ def summary_sentences(found: Evaluation) -> list[str]:
     if headline.estimate is None:
         sentences.append(f"The {info.title} is not defined on them.")
     else:
-        bounds = f" ({confidence} interval {headline.lower:.3f} to {headline.upper:.3f})" if headline.lower else ""
+        bounds = (
+            f" ({confidence} interval {headline.lower:.3f} to {headline.upper:.3f})"
+            if headline.lower is not None
+            else ""
+        )
         sentences.append(f"The {info.title} was {headline.estimate:.3f}{bounds}.")
         if info.chance is not None and headline.lower is not None and headline.upper is not None:
             covers = headline.lower <= info.chance <= headline.upper

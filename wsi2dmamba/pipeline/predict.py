@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from wsi2dmamba.core.files import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
+    from wsi2dmamba.training.data import BagStore
     from wsi2dmamba.training.ensemble import Ensemble
 
 Say = Callable[[str], None]
@@ -144,6 +146,7 @@ def predict_slides(
             overlap_px=trained.overlap_px,
             slide_mpp=slide_mpp,
             workers=workers,
+            **json.loads(trained.tiling),
         )
     )
     failed = {row.slide: row.message for row in tiled.rows if row.status == "failed"}
@@ -179,10 +182,7 @@ def _cases(paths: dict[str, Path], table: Path | None) -> list[Case]:
     return [Case(case_id, tuple(members)) for case_id, members in sorted(by_case.items())]
 
 
-def _predict_one(models: Ensemble, case: Case, store: object, failed: dict[str, str]) -> dict[str, object] | None:
-    from wsi2dmamba.training.data import BagStore
-
-    assert isinstance(store, BagStore)
+def _predict_one(models: Ensemble, case: Case, store: BagStore, failed: dict[str, str]) -> dict[str, object] | None:
     try:
         columns = models.predict([case], store)
     except WSI2DMambaError as error:

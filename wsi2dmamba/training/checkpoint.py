@@ -117,7 +117,10 @@ def load_model(folder: Path) -> TrainedModel:
     if not weights_path.is_file():
         raise CheckpointError(f"{folder} has no {WEIGHTS}; train the fold again")
     if _sha256(weights_path) != described.get("weights_sha256"):
-        raise CheckpointError(f"{weights_path} is not the file that {DESCRIPTION} describes (changed or cut short)")
+        raise CheckpointError(
+            f"{weights_path} is not the file that {DESCRIPTION} describes (changed or cut short); "
+            "copy the whole folder again, or train the fold again"
+        )
     try:
         task = task_from_state(described["task"])
         name, options = described["model"]["name"], described["model"]["options"]
@@ -135,7 +138,9 @@ def load_model(folder: Path) -> TrainedModel:
         )
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder / DESCRIPTION} does not describe {WEIGHTS} ({reason})") from error
+        raise CheckpointError(
+            f"{folder / DESCRIPTION} does not describe {WEIGHTS} ({reason}); train the fold again"
+        ) from error
     return trained
 
 

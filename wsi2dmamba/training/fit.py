@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,7 @@ from wsi2dmamba.training.watch import PROGRESS
 if TYPE_CHECKING:
     from wsi2dmamba.training.callbacks import EpochEnd
     from wsi2dmamba.training.checkpoint import TrainedModel
-    from wsi2dmamba.training.data import BagStore, Sample
-    from wsi2dmamba.training.module import ScheduledModule
+    from wsi2dmamba.training.data import BagStore
 
 PREDICTIONS = "predictions.csv"
 HISTORY = "history.csv"
@@ -109,6 +107,7 @@ def fit_fold(task: FoldTask) -> FoldResult:
         limit_threads(task.threads)
     from wsi2dmamba.training.allocator import keep_freed_pages
     from wsi2dmamba.training.data import BagStore
+    from wsi2dmamba.training.learn import learn
     from wsi2dmamba.training.quiet import quiet_lightning
 
     keep_freed_pages()
@@ -116,11 +115,11 @@ def fit_fold(task: FoldTask) -> FoldResult:
     store = BagStore(task.paths, task.config.features)
     cases = task.cohort.by_id()
     with quiet_lightning():
-        trained, epochs, leads = _train(task, cases, store)
+        trained, epochs = learn(task, cases, store)
     result = FoldResult(
         task.folder, len(epochs.history), epochs.best_epoch, epochs.best_loss, time.monotonic() - started
     )
-    if not leads:
+    if not leads_devices(task.config.train.devices):
         return result
     trained.model.load_state_dict(epochs.weights)
     trained.model.eval()
@@ -142,81 +141,6 @@ def limit_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _train(task: FoldTask, cases: dict[str, Case], store: BagStore) -> tuple[TrainedModel, EpochEnd, bool]:
-    import torch
-
-    from wsi2dmamba.models.registry import build_model, parse_options
-    from wsi2dmamba.training.callbacks import EpochEnd, ResumePoint
-    from wsi2dmamba.training.checkpoint import TrainedModel
-    from wsi2dmamba.training.data import samples_of
-    from wsi2dmamba.training.loader import SampleLoader, balancing_weights
-    from wsi2dmamba.training.module import SlideModule, fold_seed
-    from wsi2dmamba.training.tasks import make_task
-    from wsi2dmamba.training.tracking import close_logger
-    from wsi2dmamba.training.trainer import make_trainer
-
-    config = task.config.train
-    training = [cases[case_id] for case_id in task.fold.train]
-    learnt = make_task(task.config.task, task.cohort, training)
-    seed = fold_seed(task.seed, task.fold.index)
-    torch.manual_seed(seed)
-    model = build_model(task.config.model.name, task.features.dim, learnt.out_dim, task.config.model.options)
-    samples = samples_of(training, config.several_slides)
-    loader = SampleLoader(
-        samples,
-        store,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        seed=seed,
-        weights=balancing_weights(samples) if config.balanced_sampling else None,
-        rank=int(os.environ.get("LOCAL_RANK", "0")) if config.devices > 1 else 0,
-        world=config.devices,
-    )
-    module = SlideModule(
-        model,
-        learnt,
-        config,
-        total_batches=config.epochs * loader.batches_per_epoch,
-        batches_per_epoch=loader.batches_per_epoch,
-        seed=seed,
-    )
-    validation = samples_of([cases[case_id] for case_id in task.fold.validation], config.several_slides)
-    epochs = EpochEnd(loader, lambda module: _validation_loss(module, validation, store), config, task.folder)
-    last = task.folder / LAST
-    # Clocks of several processes differ; they agree on a checkpoint at the end of every epoch.
-    every = config.checkpoint_seconds if config.devices == 1 else None
-    resume = ResumePoint(last, loader, config.accumulate, every)
-    trainer = make_trainer(config, task.folder, task.config.name, [epochs, resume], task.gpu)
-    try:
-        trainer.fit(module, train_dataloaders=loader, ckpt_path=str(last) if last.is_file() else None)
-    except SystemExit:
-        # Lightning turns Ctrl-C into exit(1); the command has its own way to end.
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    close_logger(trainer.logger)
-    trained = TrainedModel(
-        module.model.cpu(),
-        learnt,
-        task.config.model.name,
-        parse_options(task.config.model.name, task.config.model.options).model_dump(mode="json"),
-        task.features,
-        config.several_slides,
-        task.fold.index,
-        task.seed,
-    )
-    return trained, epochs, leads_devices(config.devices)
-
-
-def _validation_loss(module: ScheduledModule, validation: Sequence[Sample], store: BagStore) -> float:
-    from wsi2dmamba.training.inference import logits_of
-    from wsi2dmamba.training.module import SlideModule
-
-    assert isinstance(module, SlideModule)
-    logits = logits_of(module.model, validation, store)
-    return float(module.task.loss(logits, [sample.case for sample in validation]))
 
 
 def _calibrate(task: FoldTask, trained: TrainedModel, cases: dict[str, Case], store: BagStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from wsi2dmamba.training.config import FeatureSource
 
 # Resolutions that differ by less are one: scanners round their micrometres per pixel.
 _SAME_MPP = 0.01
+# Tile settings that hold for any slide, unlike origin, regions drawn by hand, or a slide's own resolution.
+_FOR_ANY_SLIDE = ("allow_upsampling", "min_tissue", "tissue")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class FeatureDescription:
     mpp, patch_px, overlap_px
         How the slides were tiled: micrometres per pixel (None where another tool's file does not say), patch side and
         overlap in pixels at that resolution.
+    tiling
+        How their tissue was found and which patches were kept: JSON of tile settings, for slides that are tiled
+        later. Taken from the first file and not compared: patches of both ways go together.
     """
 
     dim: int
@@ -38,6 +44,7 @@ class FeatureDescription:
     mpp: float | None
     patch_px: int
     overlap_px: int
+    tiling: str = "{}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -45,7 +52,7 @@ class FeatureDescription:
 
     def difference(self, other: FeatureDescription) -> str:
         """Return in words how these features differ from `other`, or nothing."""
-        pairs = [(name, mine, getattr(other, name)) for name, mine in self.__dict__.items()]
+        pairs = [(name, mine, getattr(other, name)) for name, mine in self.__dict__.items() if name != "tiling"]
         return ", ".join(
             f"{name} {mine} instead of {theirs}" for name, mine, theirs in pairs if not _same(mine, theirs)
         )
@@ -102,7 +109,13 @@ def _describe(path: Path, source: FeatureSource) -> FeatureDescription:
             mpp=round(float(file.attrs["mpp"]), 6),
             patch_px=int(file["coords"].attrs["patch_size"]),
             overlap_px=int(file["coords"].attrs["overlap"]),
+            tiling=_tiling(str(file.attrs.get("settings", "{}"))),
         )
+
+
+def _tiling(settings: str) -> str:
+    known = json.loads(settings)
+    return json.dumps({name: known[name] for name in _FOR_ANY_SLIDE if name in known}, sort_keys=True)
 
 
 def _same(mine: Any, theirs: Any) -> bool:

@@ -203,7 +203,7 @@ def _train_all(tasks: Sequence[FoldTask], executor: Executor, say: Say) -> None:
     if not failed:
         return
     task, error = failed[0]
-    others = f" ({len(failed)} trainings failed; the others are kept)" if len(tasks) > 1 else ""
+    others = f" ({len(failed)} of {len(tasks)} trainings failed; finished ones are kept)" if len(tasks) > 1 else ""
     if isinstance(error, WSI2DMambaError):
         raise type(error)(f"{error}{others}") from error
     raise TrainingError(f"{task.config.name} {task.folder.name} failed: {error!r}{others}") from error

@@ -14,10 +14,10 @@ _SMALL = [((1, 20, 19, 21), 5), ((2, 32, 9, 18), 16)]
 _LARGE = [*_SMALL, ((1, 256, 200, 200), 16), ((2, 256, 56, 61), 16), ((1, 64, 1, 5000), 16), ((1, 48, 33, 40), 40)]
 
 
-def _once(tensors: list[torch.Tensor], start: str) -> list[torch.Tensor]:
+def _once(tensors: list[torch.Tensor], start: str, mask: torch.Tensor | None) -> list[torch.Tensor]:
     leaves = [x.detach().clone().requires_grad_() for x in tensors]
     u, delta, A, B, C, D, z, bias = leaves
-    out = selective_scan_2d(u, delta, A, B, C, D, z, bias, True, start=start, backend="triton")
+    out = selective_scan_2d(u, delta, A, B, C, D, z, bias, True, start=start, backend="triton", mask=mask)
     return [out.detach(), *torch.autograd.grad(out.square().mean(), leaves)]
 
 
@@ -40,14 +40,15 @@ def main() -> None:
     compared = 0
     for index, (shape, states) in enumerate(_SMALL if arguments.small else _LARGE):
         tensors = _problem(shape, states)
-        for chain in ("0", "1"):
+        tissue = torch.rand(shape[0], *shape[2:], device="cuda") < 0.5
+        for how, chain, mask in (("strips", "0", None), ("chained", "1", None), ("masked", "0", tissue)):
             os.environ["SCAN2D_TRITON_CHAIN"] = chain
             start = START_CORNERS[index % 4]
-            first = _once(tensors, start)
+            first = _once(tensors, start, mask)
             for _ in range(arguments.rounds):
-                again = _once(tensors, start)
+                again = _once(tensors, start, mask)
                 if not all(torch.equal(x, y) for x, y in zip(first, again, strict=True)):
-                    raise SystemExit(f"error: results differ from run to run at {shape}, N {states}, chain {chain}")
+                    raise SystemExit(f"error: results differ from run to run at {shape}, N {states}, {how}")
                 compared += 1
     print(f"{compared} repetitions, all bitwise equal")
 

@@ -1,8 +1,11 @@
 """Properties the scan must have, whatever computes it."""
 
-import hypothesis.strategies as st
 import pytest
 import torch
+
+pytest.importorskip("hypothesis")
+
+import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from scan2d import selective_scan_2d

@@ -88,10 +88,10 @@ def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytes
 
 def test_the_table_decides_unless_tuning_is_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     p = problem(1, 200)
-    watch = Stopwatch(dict.fromkeys(autotune.candidates("forward", p.strips), 1.0) | {SEPARATE: 0.5})
+    watch = Stopwatch(dict.fromkeys(autotune.candidates("forward", p.strips, False), 1.0) | {SEPARATE: 0.5})
     monkeypatch.setattr(autotune, "seconds_on_device", watch.time)
     by_table = autotune.choose(p, "forward", watch.run)
-    assert by_table == table.default_launch(32, 25, 200, table.Device(2, 32))
+    assert by_table == table.default_launch(32, 25, 200, False, table.Device(2, 32))
     assert by_table.chained
     assert not watch.runs
 
@@ -111,6 +111,7 @@ def test_kinds_differ_by_what_matters_and_not_by_a_few_rows() -> None:
     assert len(kinds | others | {autotune.kind_of(problem(1, 200), "backward")}) == 6
 
 
-def test_few_strips_leave_the_forward_no_choice() -> None:
-    assert [launch.chained for launch in autotune.candidates("forward", 2)] == [True]
-    assert {launch.carried for launch in autotune.candidates("backward", 2)} == {False}
+def test_edges_of_few_strips_are_not_carried_and_a_mask_is_not_chained() -> None:
+    for direction in ("forward", "backward"):
+        assert {launch.carried for launch in autotune.candidates(direction, 2, False)} == {False}
+        assert {launch.chained for launch in autotune.candidates(direction, 9, True)} == {False}

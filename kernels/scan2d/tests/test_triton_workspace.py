@@ -81,9 +81,13 @@ def test_scratch_of_the_walks_does_not_grow_with_the_batch() -> None:
 )
 def test_launch_choice(batch: int, side: int, chained: bool) -> None:
     p = problem(batch, side)
-    launch = table.default_launch(batch * p.channel_blocks(p.tile.forward_channels), p.strips, p.width, H200)
+    launch = table.default_launch(batch * p.channel_blocks(p.tile.forward_channels), p.strips, p.width, False, H200)
     # No launch more, forward or backward, to carry edges: only where grids are long and narrow.
     assert (launch.chained, launch.carried) == (chained, False)
+
+
+def test_a_mask_is_never_chained() -> None:
+    assert not any(table.default_launch(9999, strips, 8, True, H200).chained for strips in (1, 2, 25))
 
 
 def test_small_grids_take_at_most_three_launches_each_way() -> None:
@@ -97,7 +101,7 @@ def test_small_grids_take_at_most_three_launches_each_way() -> None:
 def test_a_sequence_is_run_as_a_column_of_strips() -> None:
     p = problem(1, 40000, height=1)
     assert (p.height, p.width, p.strips) == (40000, 1, 5000)
-    assert table.default_launch(32, p.strips, p.width, H200).carried
+    assert table.default_launch(32, p.strips, p.width, False, H200).carried
     saved = [workspace.saved_shape(1, 256, 1, 16, *size) for size in ((1, 40000), (200, 200))]
     assert saved[0] == (4999 * 256 * 16,)
     assert saved[0][0] < saved[1][0]

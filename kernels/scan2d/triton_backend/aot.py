@@ -30,6 +30,7 @@ from scan2d.triton_backend import (
     sum_kernel,
     table,
 )
+from scan2d.triton_backend.device import compile_options
 
 TARGETS: dict[str, tuple[str, int | str, int]] = {
     "sm_80": ("cuda", 80, 32),
@@ -97,7 +98,7 @@ def variants(element_types: tuple[str, ...] = ELEMENT_TYPES) -> Iterator[Variant
             column = {"ROWS": tile.column_rows, "STATES": tile.states, "CHANNELS": tile.column_channels}
             for mask in (False, True) if tile == table.choose_tile(tile.states, has_mask=True) else (False,):
                 forward = {**sizes, "CHANNELS": tile.forward_channels, "HAS_MASK": mask}
-                for chained in (False, True):
+                for chained in (False,) if mask else (False, True):  # as `table.chain_strips`
                     constants = {**forward, "CHAINED": chained}
                     yield Variant("strip", element, tuple(constants.items()), tile.forward_lanes())
                 for kernel in ("column", "adjoint"):
@@ -124,7 +125,7 @@ def compile_variant(variant: Variant, target: str) -> Any:
     else:
         runtime = {name: kind for name, kind in signature.items() if kind != "constexpr"}
         source = ASTSource(fn=kernel, signature=runtime, constants=constants)
-    options = {"num_warps": max(1, variant.lanes // warp_size), "num_stages": 1}
+    options = compile_options(variant.lanes, warp_size, backend == "cuda")
     return triton.compile(source, target=GPUTarget(backend, arch, warp_size), options=options)
 
 

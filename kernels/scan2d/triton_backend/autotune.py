@@ -111,22 +111,21 @@ def choose(p: Problem, direction: str, run: Run) -> Launch:
     """
     device = device_of(p.u.device)
     blocks = p.batch * p.channel_blocks(p.tile.forward_channels)
-    by_table = table.default_launch(blocks, p.strips, p.width, device)
+    by_table = table.default_launch(blocks, p.strips, p.width, p.has_mask, device)
     asked = os.environ.get(_VARIABLE, "")
-    options = candidates(direction, p.strips)
+    options = candidates(direction, p.strips, p.has_mask)
     if asked in ("", "0") or os.environ.get("SCAN2D_TRITON_CHAIN") or len(options) < 2 or _capturing():
         return by_table
     return _tuner(_default_path() if asked == "1" else Path(asked)).choose(kind_of(p, direction), options, run)
 
 
-def candidates(direction: str, strips: int) -> list[Launch]:
-    """Return the launches that this direction could use; the forward has no choice where there are few strips."""
+def candidates(direction: str, strips: int, has_mask: bool) -> list[Launch]:
+    """Return the launches that this direction could use."""
     programs = table.PROGRAMS_PER_MULTIPROCESSOR
-    if direction == "forward":
-        if strips <= 2:
-            return [Launch(True, False, programs)]
-        return [Launch(True, False, programs), Launch(False, False, programs), Launch(False, True, programs)]
     carried = (False, True) if strips > 2 else (False,)
+    if direction == "forward":
+        chained = [] if has_mask else [Launch(True, False, programs)]
+        return chained + [Launch(False, c, programs) for c in carried]
     return [Launch(False, c, n) for c in carried for n in (programs // 2, programs, 2 * programs)]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from scan2d.backends import Gradients
 from scan2d.triton_backend import autotune, table
 from scan2d.triton_backend.adjoint_kernel import adjoint_kernel
-from scan2d.triton_backend.device import ONE_WARP, device_of, on_device
+from scan2d.triton_backend.device import device_of, on_device
 from scan2d.triton_backend.forward import launch_carry
 from scan2d.triton_backend.gradient_kernel import gradient_kernel
 from scan2d.triton_backend.problem import Problem
@@ -96,7 +96,7 @@ def _launch_adjoint(p: Problem, dout: Tensor, work: dict[str, Tensor], launch: L
         p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, int(launch.carried), p.quads,
         *dout.stride(), *p.delta.stride(), *p.z.stride(), *p.A.stride(), *p.C.stride(), *p.mask.stride(),
         ROWS=tile.column_rows, STATES=tile.states, CHANNELS=tile.column_channels, STRIP_ROWS=tile.rows,
-        HAS_MASK=p.has_mask, **ONE_WARP,
+        HAS_MASK=p.has_mask, **p.options(),
     )  # fmt: skip
     if launch.carried:
         launch_carry(p, work["edges"], sums, state_block, upwards=True)
@@ -125,7 +125,7 @@ def _launch_gradients(
             *du.stride(), *p.A.stride(), *p.B.stride(), *p.C.stride(), *p.mask.stride(),
             ROWS=tile.rows, QUAD=tile.backward_quad, CHANNELS=tile.backward_channels, STATES=tile.states,
             CHUNK=tile.chunk,
-            HAS_MASK=p.has_mask, num_warps=p.warps(tile.backward_lanes()), num_stages=1,
+            HAS_MASK=p.has_mask, **p.options(tile.backward_lanes()),
         )  # fmt: skip
 
 
@@ -138,5 +138,5 @@ def _launch_sums(p: Problem, work: dict[str, Tensor], grads: dict[str, Tensor]) 
         work["input_parts"], work["parameter_parts"],
         grads["dB"], grads["dC"], grads["dA"], grads["dD"], grads["dbias"],
         blocks_per_group, p.batch * p.strips, p.batch, cells, p.states, p.dim, p.groups, 2 * half,
-        TERMS=table.SUM_TERMS, LANES=table.SUM_LANES, **ONE_WARP,
+        TERMS=table.SUM_TERMS, LANES=table.SUM_LANES, **p.options(),
     )  # fmt: skip

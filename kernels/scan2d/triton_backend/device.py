@@ -9,7 +9,14 @@ import torch
 
 from scan2d.triton_backend.table import Device
 
-ONE_WARP = {"num_warps": 1, "num_stages": 1}
+
+def compile_options(lanes: int, warp_size: int, nvidia: bool) -> dict[str, int]:
+    """Return how to compile a kernel whose programs have that many lanes.
+
+    With a limit on registers, though no limit at all, NVIDIA's assembler no longer spills a few to fit more programs.
+    """
+    limit = {"maxnreg": 255} if nvidia else {}
+    return {"num_warps": max(1, lanes // warp_size), "num_stages": 1, **limit}
 
 
 def on_device(device: torch.device) -> Any:

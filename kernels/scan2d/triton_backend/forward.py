@@ -11,7 +11,7 @@ from torch import Tensor
 from scan2d.triton_backend import autotune, table
 from scan2d.triton_backend.carry_kernel import carry_kernel
 from scan2d.triton_backend.column_kernel import column_kernel
-from scan2d.triton_backend.device import ONE_WARP, on_device
+from scan2d.triton_backend.device import on_device
 from scan2d.triton_backend.problem import Problem
 from scan2d.triton_backend.strip_kernel import strip_kernel
 from scan2d.triton_backend.table import Launch
@@ -54,9 +54,10 @@ def forward(
 
 def _run(p: Problem, out: Tensor, saved: Tensor | None, launch: Launch) -> None:
     """Fill `out` and, if it is given, `saved`."""
-    work = allocate(out, forward_workspace(p, launch, saved is not None))
-    # With the strides of `out`, so that the kernels address both alike.
-    y = p.swapped(torch.empty_like(out, dtype=torch.float32) if "y" in work else out)
+    sizes = forward_workspace(p, launch, saved is not None)
+    # y with the strides of `out`, so that the kernels address both alike.
+    y = p.swapped(torch.empty_like(out, dtype=torch.float32) if sizes.pop("y", None) else out)
+    work = allocate(out, sizes)
     if saved is not None:
         work["edges"], work["checkpoints"] = split_saved(p, saved)
     for state_block in range(p.launches):
@@ -85,7 +86,7 @@ def _launch_strips(
         *p.u.stride(), *p.delta.stride(), *p.z.stride(), *out.stride(),
         *p.A.stride(), *p.B.stride(), *p.C.stride(), *p.mask.stride(),
         ROWS=tile.rows, QUAD=tile.quad, CHANNELS=tile.forward_channels, STATES=tile.states, CHUNK=tile.chunk,
-        CHAINED=launch.chained, HAS_MASK=p.has_mask, num_warps=p.warps(tile.forward_lanes()), num_stages=1,
+        CHAINED=launch.chained, HAS_MASK=p.has_mask, **p.options(tile.forward_lanes()),
     )  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def _launch_columns(
         p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right, final, make_true, carried,
         p.quads, *p.delta.stride(), *p.z.stride(), *out.stride(), *p.A.stride(), *p.C.stride(), *p.mask.stride(),
         ROWS=tile.column_rows, STATES=tile.states, CHANNELS=tile.column_channels, STRIP_ROWS=tile.rows,
-        HAS_MASK=p.has_mask, **ONE_WARP,
+        HAS_MASK=p.has_mask, **p.options(),
     )  # fmt: skip
 
 
@@ -114,5 +115,5 @@ def launch_carry(p: Problem, edges: Tensor, sums: Tensor, state_block: int, upwa
         edges, sums, p.A, p.lengths,
         p.height, p.width, p.dim, p.states, first_state, p.strips, p.tile.rows, p.ragged, int(upwards), p.quads,
         *p.A.stride(),
-        STRIPS=table.CARRY_STRIPS, CHANNELS=table.CARRY_CHANNELS, STATES=table.CARRY_STATES, **ONE_WARP,
+        STRIPS=table.CARRY_STRIPS, CHANNELS=table.CARRY_CHANNELS, STATES=table.CARRY_STATES, **p.options(),
     )  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scan2d.triton_backend import table
-from scan2d.triton_backend.device import device_of
+from scan2d.triton_backend.device import compile_options, device_of
 
 
 class Problem:
@@ -61,9 +61,9 @@ class Problem:
         self.launches = -(-self.states // self.tile.states)
         self.warp_size = device_of(u.device).warp_size
 
-    def warps(self, lanes: int) -> int:
-        """Warps of a program of that many lanes."""
-        return max(1, lanes // self.warp_size)
+    def options(self, lanes: int = 32) -> dict[str, int]:
+        """Options of a launch whose programs have that many lanes."""
+        return compile_options(lanes, self.warp_size, torch.version.hip is None)
 
     def swapped(self, x: Tensor) -> Tensor:
         """View with rows and columns exchanged, if the kernels run this problem that way."""

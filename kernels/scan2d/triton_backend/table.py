@@ -97,11 +97,12 @@ def choose_tile(states: int, has_mask: bool) -> Tile:
     return TILE_4 if states <= TILE_4.states and not has_mask else TILE_16
 
 
-def chain_strips(warps: int, strips: int, device: Device) -> bool:
+def chain_strips(warps: int, strips: int, has_mask: bool, device: Device) -> bool:
     """Whether a program should take all strips of its channels in turn: one launch and one exponential per state.
 
     Worth it once items and channels alone fill the device; below that, two passes with a program per strip
-    do twice the exponentials on far more programs. `SCAN2D_TRITON_CHAIN=0|1` overrides.
+    do twice the exponentials on far more programs. Never with a mask: there the chain's registers would spill.
+    `SCAN2D_TRITON_CHAIN=0|1` overrides the rest.
 
     Parameters
     ----------
@@ -109,8 +110,12 @@ def chain_strips(warps: int, strips: int, device: Device) -> bool:
         Programs, of a warp each, that run at once if each takes all strips.
     strips : int
         Strips of the tallest item.
+    has_mask : bool
+        Whether cells are skipped.
     device : Device
     """
+    if has_mask:
+        return False
     forced = os.environ.get("SCAN2D_TRITON_CHAIN", "")
     if forced in ("0", "1"):
         return strips == 1 or forced == "1"
@@ -130,7 +135,7 @@ def carry_edges(width: int, strips: int) -> bool:
     return strips > 32 and strips > width // 2
 
 
-def default_launch(blocks: int, strips: int, width: int, device: Device) -> Launch:
+def default_launch(blocks: int, strips: int, width: int, has_mask: bool, device: Device) -> Launch:
     """Return the launch for a grid of `strips` strips, `width` columns and, with its batch, `blocks` channel blocks."""
-    chained = chain_strips(blocks, strips, device)
+    chained = chain_strips(blocks, strips, has_mask, device)
     return Launch(chained, carry_edges(width, strips), PROGRAMS_PER_MULTIPROCESSOR)

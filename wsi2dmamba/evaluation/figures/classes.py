@@ -96,7 +96,7 @@ def confusion(found: Evaluation) -> Drawing:
 
 
 def calibration(found: Evaluation) -> Drawing:
-    """Return observed against predicted probability, with the distribution of the predictions below."""
+    """Return observed against predicted probability of every judged class, with intervals."""
     rows, config = found.predictions.rows("test"), found.config
     figure, axes = new_axes()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))

@@ -62,6 +62,7 @@ _CENSOR = {"ms": 4, "marker": "|"}
 def _finish_curves(axes: Axes, groups: RiskGroups | None) -> None:
     axes.set(ylim=(-0.02, 1.02), ylabel="Event-free share", xlabel="")
     axes.set_xlim(left=0)
+    axes.minorticks_off()
     lines = []
     if groups is not None:
         ratio = groups.hazard_ratio
@@ -84,6 +85,7 @@ def _numbers_at_risk(axes: Axes, patients: pd.DataFrame, ticks: np.ndarray) -> N
             axes.text(tick, place, str(int((time >= tick).sum())), ha="center", va="center", color=colour, fontsize=8)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(axis="y", left=False, pad=12)
+    axes.tick_params(axis="x", which="both", bottom=False)
 
 
 def auc_over_time(found: Evaluation) -> Drawing | None:

@@ -1,4 +1,4 @@
-"""Training curves: what every fold's loss did, and which epoch was kept."""
+"""Training curves: what every fold's loss did, and where validation was best."""
 
 from __future__ import annotations
 
