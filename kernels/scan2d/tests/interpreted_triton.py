@@ -8,14 +8,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from scan2d import selective_scan_1d
 from scan2d.tests.problems import BackendUnderTest, computed, make_problem, oracle, relative_error
 from scan2d.tests.test_backends_agree import check
-from scan2d.triton_backend import autotune, backward, forward, table
+from scan2d.triton_backend import autotune, backward, forward, table, workspace
+from scan2d.triton_backend.problem import Problem
 
 TRITON = BackendUnderTest("triton", "cpu")
 SMALL = table.Tile(rows=4, states=8, forward_channels=2, backward_channels=4, column_channels=4, column_rows=2, chunk=3)
@@ -136,6 +139,37 @@ def test_gradients_are_bitwise_repeatable_and_saved_states_untouched() -> None:
     second = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
     assert torch.equal(saved, before)
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+
+
+class Allocations(TorchDispatchMode):
+    """Counts the bytes of tensors that are made, not those of views and copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(word in str(func) for word in ("empty", "zeros", "full")):
+            self.bytes += result.untyped_storage().nbytes()
+        return result
+
+
+@pytest.mark.parametrize(("dtype", "states"), [(torch.float32, 2), (torch.bfloat16, 9)], ids=str)
+def test_allocations_are_those_of_the_workspace(dtype: torch.dtype, states: int) -> None:
+    problem = make_problem((1, 2, 9, 3), states, dtype=dtype)
+    inputs = [problem[name] for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")]
+    call = Problem(*inputs, True, "top-left", None)
+    launch = table.default_launch(0, call.strips, call.width, False, table.Device(2, 32))
+    with Allocations() as forward_made:
+        out, saved = forward(*inputs, True, "top-left", None, None, True)
+    expected = workspace.total_bytes(workspace.forward_workspace(call, launch, True).values())
+    assert forward_made.bytes == expected + out.nbytes + saved.nbytes
+    with Allocations() as backward_made:
+        gradients = backward(torch.ones_like(out), *inputs, saved, True, "top-left", None, None)
+    # The fixture allows three programs.
+    expected = workspace.total_bytes(workspace.backward_workspace(call, launch, 3).values())
+    assert backward_made.bytes == expected + sum(x.nbytes for x in gradients if x is not None)
 
 
 def test_sequence_entry_point() -> None:

@@ -54,9 +54,10 @@ def forward(
 
 def _run(p: Problem, out: Tensor, saved: Tensor | None, launch: Launch) -> None:
     """Fill `out` and, if it is given, `saved`."""
-    work = allocate(out, forward_workspace(p, launch, saved is not None))
-    # With the strides of `out`, so that the kernels address both alike.
-    y = p.swapped(torch.empty_like(out, dtype=torch.float32) if "y" in work else out)
+    sizes = forward_workspace(p, launch, saved is not None)
+    # y with the strides of `out`, so that the kernels address both alike.
+    y = p.swapped(torch.empty_like(out, dtype=torch.float32) if sizes.pop("y", None) else out)
+    work = allocate(out, sizes)
     if saved is not None:
         work["edges"], work["checkpoints"] = split_saved(p, saved)
     for state_block in range(p.launches):
