@@ -1,15 +1,16 @@
-"""Time per bag of every aggregator, on a large grid with a fifth of it tissue.
+"""Time per bag of every aggregator, on grids with a fifth of them tissue.
 
-python -m benchmarks.aggregators [--side 100] [--share 0.2] [--dim 128] [--threads 2] [--rounds 5]
+python -m benchmarks.aggregators [--sides 14 56 100 200] [--share 0.2] [--dim 128] [--threads 2] [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
+from itertools import product
 
+import pandas as pd
 import torch
 
 from benchmarks.machine import describe_machine
@@ -19,7 +20,6 @@ from wsi2dmamba.training.allocator import keep_freed_pages
 
 IN_DIM = 1024
 YARDSTICK = "transmil"
-MODES = ("scan", "cross", "skip")
 
 
 def tissue_bag(side: int, share: float) -> Bag:
@@ -35,59 +35,72 @@ def tissue_bag(side: int, share: float) -> Bag:
 
 
 def models_by_label(dim: int) -> dict[str, Aggregator]:
-    """Return every model at one width; 2dmamba with each way of treating gaps."""
+    """Return every model at one width; 2dmamba also with four corners, skipping gaps, and as published."""
+    variants = {"corners: 4": {"corners": 4}, "gaps: skip": {"gaps": "skip"}, "preset: paper": {"preset": "paper"}}
     torch.manual_seed(0)
     models = {}
     for name in model_names():
         width = {"dim": dim} if "dim" in model_class(name).Options.model_fields else {}  # type: ignore[attr-defined]
+        models[name] = build_model(name, IN_DIM, 2, width)
         if name == "2dmamba":
-            models |= {f"{name}, gaps: {mode}": build_model(name, IN_DIM, 2, {**width, "gaps": mode}) for mode in MODES}
-        else:
-            models[name] = build_model(name, IN_DIM, 2, width)
+            models |= {f"{name}, {key}": build_model(name, IN_DIM, 2, {**width, **v}) for key, v in variants.items()}
     return models
 
 
-def timed(call: Callable[[Aggregator], None], model: Aggregator) -> float:
-    """Return the wall-clock seconds of a call."""
-    started = time.perf_counter()
-    call(model)
-    return time.perf_counter() - started
+def forward(model: Aggregator, bag: Bag) -> None:
+    """Take one bag, as in evaluation."""
+    with torch.no_grad():
+        model.eval()(bag)
+
+
+def training(model: Aggregator, bag: Bag) -> None:
+    """Take one bag and its gradients."""
+    model.train()(bag).logits.sum().backward()
+
+
+PASSES: dict[str, Callable[[Aggregator, Bag], None]] = {"forward": forward, "forward and backward": training}
+
+
+def times_of(models: dict[str, Aggregator], bag: Bag, rounds: int, clock: Callable[[], float]) -> pd.DataFrame:
+    """Return a row per round, and a column per pass and model: seconds."""
+    found = []
+    for _ in range(rounds + 1):
+        row = {}
+        for (kind, call), (label, model) in product(PASSES.items(), models.items()):
+            started = clock()
+            call(model, bag)
+            row[kind, label] = clock() - started
+        found.append(row)
+    return pd.DataFrame(found[1:])  # the first round compiles, and touches memory for the first time
 
 
 def main() -> None:
-    """Print the table: milliseconds, and the median over rounds of the ratio to the yardstick in the same round."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=100)
+    """Print a table per pass: milliseconds, and the median over rounds of the ratio to the yardstick's."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", type=int, nargs="+", default=[14, 56, 100, 200])
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--threads", type=int, default=2, help="with 1, processor time is measured, else wall-clock time"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     keep_freed_pages()  # as a training does
-    bag, models = tissue_bag(asked.side, asked.share), models_by_label(asked.dim)
+    clock = time.process_time if asked.threads == 1 else time.perf_counter
+    models = models_by_label(asked.dim)
+    times = {side: times_of(models, tissue_bag(side, asked.share), asked.rounds, clock) for side in asked.sides}
+    print(f"{describe_machine()}\n\nwidth {asked.dim}, threads {asked.threads}, tissue {asked.share:.0%}")
+    for kind in PASSES:
+        print(f"\n| {kind}, ms (/ {YARDSTICK}) | {' | '.join(f'{side}²' for side in asked.sides)} |")
+        print("|---|" + "---:|" * len(asked.sides))
+        for label in models:
+            cells = [_cell(times[side][kind, label], times[side][kind, YARDSTICK]) for side in asked.sides]
+            print(f"| {label} | {' | '.join(cells)} |")
 
-    def forward(model: Aggregator) -> None:
-        with torch.no_grad():
-            model(bag)
 
-    def training(model: Aggregator) -> None:
-        model(bag).logits.sum().backward()
-
-    rounds = []
-    for _ in range(asked.rounds + 1):
-        rounds.append({label: (timed(forward, model), timed(training, model)) for label, model in models.items()})
-    del rounds[0]  # compilation, first touch of memory
-    print(describe_machine() + "\n")
-    print(f"{asked.side} × {asked.side} grid, {len(bag)} patches, width {asked.dim}, threads {asked.threads}\n")
-    print(f"| model | forward ms | / {YARDSTICK} | forward and backward ms | / {YARDSTICK} |\n|---|---|---|---|---|")
-    for label in models:
-        row = []
-        for which in (0, 1):
-            times = [one[label][which] for one in rounds]
-            ratios = [one[label][which] / one[YARDSTICK][which] for one in rounds]
-            row += [f"{statistics.median(times) * 1e3:.0f}", f"{statistics.median(ratios):.2f}"]
-        print(f"| {label} | {' | '.join(row)} |", flush=True)
+def _cell(seconds: pd.Series, yardstick: pd.Series) -> str:
+    return f"{1e3 * seconds.median():.3g} ({(seconds / yardstick).median():.2f})"
 
 
 if __name__ == "__main__":

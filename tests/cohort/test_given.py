@@ -8,7 +8,7 @@ import pytest
 from tests.cohort.tables import config_of, labelled_cohort
 from wsi2dmamba.cohort.config import SplitConfig
 from wsi2dmamba.cohort.given import split_files
-from wsi2dmamba.cohort.splits import make_splits
+from wsi2dmamba.cohort.splits import make_splits, weak_spots
 from wsi2dmamba.cohort.table import load_cohort
 from wsi2dmamba.core.errors import CohortError
 
@@ -98,6 +98,15 @@ def test_without_test_patients_val_is_tested_and_never_chooses_the_model(tmp_pat
     (fold,) = make_splits(cohort, SplitConfig(kind="files", files=str(tmp_path / "splits_0.csv")))
     assert fold.test == tuple(sorted(ids[8:10] + ids[18:]))
     assert fold.validation and set(fold.validation) <= set(ids[:8] + ids[10:18])
+
+
+def test_patients_that_no_file_lists_are_named(tmp_path: Path) -> None:
+    cohort = labelled_cohort({"a": 4, "b": 4})
+    ids = [case.case_id for case in cohort.cases]
+    write_wide(tmp_path / "splits_0.csv", train=[ids[0], ids[4], ids[5]], val=[ids[1], ids[6]], test=[ids[2], ids[7]])
+    config = SplitConfig(kind="files", files=str(tmp_path / "splits_0.csv"))
+    said = weak_spots(make_splits(cohort, config), cohort)
+    assert said == ["1 patient(s) in no part of any fold, so not used: a-003"]
 
 
 def test_a_patient_in_two_columns_is_leakage(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def spatial_mamba(P: Parameters, name: str, x: Tensor, layer: int) -> Tensor:
     height, width, _ = x.shape
     u, z = linear(P, f"{name}.in_proj", x).chunk(2, -1)
     u = silu(convolve_2d(P, f"{name}.conv", u))
-    delta, A, B, C = selective(P, f"{name}.selective", u)
+    delta, A, B, C = selective(P, f"{name}.scans.selective", u)
     state, h = torch.zeros(u.shape[-1], dtype=u.dtype), {}
     for i in range(height):
         for j in range(width):
@@ -132,8 +132,8 @@ def spatial_mamba(P: Parameters, name: str, x: Tensor, layer: int) -> Tensor:
                     for q in range(3):
                         r = min(max(i + (p - 1) * dilation, 0), height - 1)
                         s = min(max(j + (q - 1) * dilation, 0), width - 1)
-                        fused = fused + P[f"{name}.alpha"][k] * P[f"{name}.kernels"][k, :, p, q] * h[r, s]
-            row.append(C[i, j, 0] * fused + P[f"{name}.selective.D"] * u[i, j])
+                        fused = fused + P[f"{name}.scans.alpha"][k] * P[f"{name}.scans.kernels"][k, :, p, q] * h[r, s]
+            row.append(C[i, j, 0] * fused + P[f"{name}.scans.selective.D"] * u[i, j])
         rows.append(torch.stack(row))
     return linear(P, f"{name}.out_proj", layer_norm(P, f"{name}.norm", torch.stack(rows)) * silu(z))
 
@@ -157,10 +157,10 @@ def hi_mamba(P: Parameters, name: str, x: Tensor, layer: int, side: int = 4) -> 
     windows = windows_of(height, width, side)
     zero = torch.zeros(channels, dtype=u.dtype)
     content = [torch.stack([v[i, j] if i < height and j < width else zero for i, j in w]) for w in windows]
-    region = scan_1d(P, f"{name}.region", torch.stack([w.mean(0) for w in content]), reverse)
+    region = scan_1d(P, f"{name}.scans.region", torch.stack([w.mean(0) for w in content]), reverse)
     out = {}
     for k, window in enumerate(windows):
-        local = scan_1d(P, f"{name}.local", content[k], reverse)
+        local = scan_1d(P, f"{name}.scans.local", content[k], reverse)
         out |= {cell: local[n] + region[k] for n, cell in enumerate(window)}
     y = torch.stack([torch.stack([out[i, j] for j in range(width)]) for i in range(height)])
     y = y.transpose(0, 1) if turned else y

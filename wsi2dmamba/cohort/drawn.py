@@ -90,7 +90,7 @@ def kfold(cohort: Cohort, config: SplitConfig) -> list[Fold]:
     for index in range(config.folds):
         test = [case for case in cohort.cases if fold_by_id[case.case_id] == index]
         rest = [case for case in cohort.cases if fold_by_id[case.case_id] != index]
-        train, validation = hold_out(rest, config.validation_fraction, _seed(config, index))
+        train, validation = hold_out(rest, config.validation_fraction, split_seed(config, index))
         folds.append(fold_of(index, train, validation, test))
     return folds
 
@@ -99,8 +99,8 @@ def monte_carlo(cohort: Cohort, config: SplitConfig) -> list[Fold]:
     """Return `config.folds` independent random divisions."""
     folds = []
     for index in range(config.folds):
-        rest, test = hold_out(cohort.cases, config.test_fraction, _seed(config, index))
-        train, validation = hold_out(rest, config.validation_fraction, _seed(config, index) + 1)
+        rest, test = hold_out(cohort.cases, config.test_fraction, split_seed(config, index))
+        train, validation = hold_out(rest, config.validation_fraction, split_seed(config, index) + 1)
         folds.append(fold_of(index, train, validation, test))
     return folds
 
@@ -121,10 +121,11 @@ def leave_one_site_out(cohort: Cohort, config: SplitConfig) -> list[Fold]:
     for index, name in enumerate(names):
         test = [case for case in cohort.cases if sites[case.case_id] == name]
         rest = [case for case in cohort.cases if sites[case.case_id] != name]
-        train, validation = hold_out(rest, config.validation_fraction, _seed(config, index))
+        train, validation = hold_out(rest, config.validation_fraction, split_seed(config, index))
         folds.append(fold_of(index, train, validation, test))
     return folds
 
 
-def _seed(config: SplitConfig, index: int) -> int:
+def split_seed(config: SplitConfig, index: int) -> int:
+    """Return the seed of what is drawn for one fold."""
     return config.seed * 100_003 + 2 * index

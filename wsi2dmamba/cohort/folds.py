@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wsi2dmamba.cohort.cases import Case, Cohort
+from wsi2dmamba.cohort.reading import some_of
 from wsi2dmamba.core.errors import CohortError
 
 
@@ -73,9 +74,12 @@ def check_fold(fold: Fold, cohort: Cohort) -> None:
 
 
 def weak_spots(folds: Sequence[Fold], cohort: Cohort) -> list[str]:
-    """Return what makes folds hard to judge: a validation or test part without a class or an event."""
+    """Return what a user should know of folds: patients in none of them, parts without a class or an event."""
     cases = cohort.by_id()
     found = []
+    unused = sorted(set(cases) - {case_id for fold in folds for _, ids in fold.parts() for case_id in ids})
+    if unused:
+        found.append(f"{len(unused)} patient(s) in no part of any fold, so not used: {some_of(unused)}")
     for fold in folds:
         for name, ids in (("validation", fold.validation), ("test", fold.test)):
             chosen = [cases[case_id] for case_id in ids]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wsi2dmamba.cohort.cases import Case, Cohort, values_of
 from wsi2dmamba.cohort.config import CohortConfig, SplitConfig
-from wsi2dmamba.cohort.drawn import hold_out
+from wsi2dmamba.cohort.drawn import hold_out, split_seed
 from wsi2dmamba.cohort.folds import Fold, fold_of
 from wsi2dmamba.cohort.reading import read_table, require_column, slide_id_of, some_of
 from wsi2dmamba.cohort.saved import COLUMNS, load_splits
@@ -155,7 +155,7 @@ def _completed(
     if not test:
         validation, test = [], validation
     if not validation and len(train) > 1:
-        train, validation = hold_out(train, config.validation_fraction, config.seed * 100_003 + 2 * index)
+        train, validation = hold_out(train, config.validation_fraction, split_seed(config, index))
     return fold_of(index, train, validation, test)
 
 

@@ -18,7 +18,7 @@ class DSMIL(Aggregator):
     products weighs the values v = W_v·h (eq. 6 and 7), and a convolution over the classes' bag vectors scores them
     (eq. 8). The products are divided by the root of the queries' width, as in the published code. The paper trains both
     streams; here the task's loss is on their mean, as in its inference. (Formulas held against the published code;
-    equation numbers unconfirmed.)
+    equation numbers unconfirmed. Later versions of that code put a layer with ReLU and tanh into the queries.)
 
     Parameters
     ----------

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from pydantic import Field
 from torch import Tensor, nn
 
-from wsi2dmamba.models.parts.conv import DepthwiseConv2d
+from wsi2dmamba.models.parts.gated_mixer import GatedMixer, GatedOptions
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
-from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.selective import SelectiveParameters
-from wsi2dmamba.models.parts.ss2d import FourScanOptions
 from wsi2dmamba.models.parts.windows import join_windows, pad_to_windows, split_windows
 
 
@@ -33,7 +29,7 @@ class HiMamba(GridAggregator):
         See `HiMamba.Options`.
     """
 
-    class Options(GridOptions, FourScanOptions):
+    class Options(GridOptions, GatedOptions):
         """Options of Hi-Mamba: those of the raster and of its block.
 
         Attributes
@@ -48,47 +44,41 @@ class HiMamba(GridAggregator):
     def make_mixer(self, index: int) -> nn.Module:
         """Return a mixer that scans along rows, columns, reversed rows or reversed columns, by turns."""
         assert isinstance(self.options, HiMamba.Options)
-        return HierarchicalMixer(self.options.dim, self.options, self.options.window, direction=index % 4)
+        options = self.options
+
+        def scans(inner: int, rank: int) -> nn.Module:
+            return HierarchicalScans(inner, rank, options, options.window, direction=index % 4)
+
+        return GatedMixer(options.dim, options, scans)
 
 
-class HierarchicalMixer(nn.Module):
-    """in_proj → convolution → SiLU → local scan + region scan → LayerNorm, gated → out_proj.
+class HierarchicalScans(nn.Module):
+    """Local scan + region scan, all in one direction.
 
     Parameters
     ----------
-    dim
-        Width of the tokens.
+    inner
+        Channels.
+    rank
+        Rank of the map to Δ.
     options
-        See `FourScanOptions`.
+        See `GatedOptions`.
     window
         Cells on the side of a window.
     direction
         0: along rows; 1: along columns; 2 and 3: the same, reversed.
     """
 
-    def __init__(self, dim: int, options: FourScanOptions, window: int, direction: int) -> None:
+    def __init__(self, inner: int, rank: int, options: GatedOptions, window: int, direction: int) -> None:
         super().__init__()
-        inner, rank = options.expand * dim, options.dt_rank or math.ceil(dim / 16)
         self.window = window
         self.by_columns, self.reverse = direction % 2 == 1, direction >= 2
-        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
-        self.conv = DepthwiseConv2d(inner, options.conv_kernel)
         self.local = SelectiveParameters(inner, options.state, rank, options.dt_init)
         self.region = SelectiveParameters(inner, options.state, rank, options.dt_init)
-        self.norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, dim, bias=False)
 
-    def forward(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:
-        """Mix a (1, rows, cols, dim) raster."""
-        u, z = self.in_proj(raster).chunk(2, dim=-1)
-        u = nn.functional.silu(self.conv(u))
-        if self.by_columns:
-            u = u.transpose(1, 2)
-        y = self._scan(u)
-        if self.by_columns:
-            y = y.transpose(1, 2)
-        mixed: Tensor = self.out_proj(self.norm(y) * nn.functional.silu(z))
-        return mixed
+    def forward(self, u: Tensor) -> Tensor:
+        """Scan (1, rows, cols, channels)."""
+        return self._scan(u.transpose(1, 2)).transpose(1, 2) if self.by_columns else self._scan(u)
 
     def _scan(self, u: Tensor) -> Tensor:
         rows, cols = u.shape[1:3]

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from scan2d import wavefront_scan_2d
-from wsi2dmamba.core.validation import Settings
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
 from wsi2dmamba.models.parts.lattice import Lattice2D
-from wsi2dmamba.models.parts.selective import init_delta
-
-
-class WavefrontOptions(Settings):
-    """Options of a Mamba2D block.
-
-    Attributes
-    ----------
-    expand
-        Scanned channels per channel of the token.
-    state
-        States per scanned channel, N.
-    dt_rank
-        Rank of the maps from token to the two step sizes; None: dim / 16, rounded up.
-    """
-
-    expand: int = Field(2, ge=1, le=16)
-    state: int = Field(16, ge=1, le=256)
-    dt_rank: int | None = Field(None, ge=1)
+from wsi2dmamba.models.parts.selective import InnerOptions, init_delta
 
 
 class Mamba2D(GridAggregator):
@@ -51,7 +29,7 @@ class Mamba2D(GridAggregator):
         See `Mamba2D.Options`.
     """
 
-    class Options(GridOptions, WavefrontOptions):
+    class Options(GridOptions, InnerOptions):
         """Options of Mamba2D: those of the raster and of its block."""
 
     def make_mixer(self, index: int) -> nn.Module:
@@ -68,12 +46,12 @@ class WavefrontMixer(nn.Module):
     dim
         Width of the tokens.
     options
-        See `WavefrontOptions`.
+        See `InnerOptions`.
     """
 
-    def __init__(self, dim: int, options: WavefrontOptions) -> None:
+    def __init__(self, dim: int, options: InnerOptions) -> None:
         super().__init__()
-        inner, rank = options.expand * dim, options.dt_rank or math.ceil(dim / 16)
+        inner, rank = options.inner(dim), options.rank(dim)
         self.widths = [rank, rank, options.state, options.state]
         self.in_proj = nn.Linear(dim, inner)
         self.x_proj = nn.Linear(inner, sum(self.widths))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
+from wsi2dmamba.models.parts.gated_mixer import GatedOptions
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
 from wsi2dmamba.models.parts.lattice import Lattice2D
-from wsi2dmamba.models.parts.ss2d import FourScanMixer, FourScanOptions
+from wsi2dmamba.models.parts.ss2d import four_scan_mixer
 from wsi2dmamba.models.parts.windows import join_windows, pad_to_windows, split_windows
 
 
@@ -30,7 +31,7 @@ class MambaInMamba(GridAggregator):
         See `MambaInMamba.Options`.
     """
 
-    class Options(GridOptions, FourScanOptions):
+    class Options(GridOptions, GatedOptions):
         """Options of Mamba-in-Mamba: those of the raster and of SS2D.
 
         Attributes
@@ -66,17 +67,17 @@ class NestedMixer(nn.Module):
         Of SS2D.
     """
 
-    def __init__(self, dim: int, word_dim: int, region: int, options: FourScanOptions) -> None:
+    def __init__(self, dim: int, word_dim: int, region: int, options: GatedOptions) -> None:
         super().__init__()
         self.region, together = region, region * region * word_dim
         self.to_words = nn.Linear(dim, word_dim)
         self.inner_norm = nn.LayerNorm(together)
-        self.inner = FourScanMixer(word_dim, options, "lines")
+        self.inner = four_scan_mixer(word_dim, options, "lines")
         self.words_norm = nn.LayerNorm(together)
         self.to_sentence = nn.Linear(together, dim, bias=False)
         self.sentence_norm = nn.LayerNorm(dim)
         self.outer_norm = nn.LayerNorm(dim)
-        self.outer = FourScanMixer(dim, options, "lines")
+        self.outer = four_scan_mixer(dim, options, "lines")
         self.from_words = nn.Linear(word_dim, dim)
 
     def forward(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from scan2d import dilated_state_fusion
-from wsi2dmamba.models.parts.conv import DepthwiseConv2d
+from wsi2dmamba.models.parts.gated_mixer import GatedMixer, GatedOptions
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
-from wsi2dmamba.models.parts.lattice import Lattice2D
-from wsi2dmamba.models.parts.selective import SelectiveParameters, scan_sequence
-from wsi2dmamba.models.parts.ss2d import FourScanOptions
+from wsi2dmamba.models.parts.selective import DeltaInit, SelectiveParameters, scan_sequence
 
 
 class SpatialMamba(GridAggregator):
@@ -34,7 +30,7 @@ class SpatialMamba(GridAggregator):
         See `SpatialMamba.Options`.
     """
 
-    class Options(GridOptions, FourScanOptions):
+    class Options(GridOptions, GatedOptions):
         """Options of Spatial-Mamba: those of the raster and of its block; the paper's state is one per channel."""
 
         state: int = Field(1, ge=1, le=1)
@@ -42,42 +38,36 @@ class SpatialMamba(GridAggregator):
     def make_mixer(self, index: int) -> nn.Module:
         """Return a mixer with state fusion."""
         assert isinstance(self.options, SpatialMamba.Options)
-        return StateFusionMixer(self.options.dim, self.options)
+        options = self.options
+        return GatedMixer(options.dim, options, lambda inner, rank: StateFusion(inner, rank, options.dt_init))
 
 
-class StateFusionMixer(nn.Module):
-    """in_proj → convolution → SiLU → scan to h → fusion → C·h̃ + D·x → LayerNorm, gated → out_proj.
+class StateFusion(nn.Module):
+    """Scan to h → fusion → C·h̃ + D·x.
 
     Parameters
     ----------
-    dim
-        Width of the tokens.
-    options
-        See `FourScanOptions`.
+    inner
+        Channels.
+    rank
+        Rank of the map to Δ.
+    dt_init
+        Where Δ starts.
     """
 
     DILATIONS = (1, 3, 5)
 
-    def __init__(self, dim: int, options: FourScanOptions) -> None:
+    def __init__(self, inner: int, rank: int, dt_init: DeltaInit) -> None:
         super().__init__()
-        inner = options.expand * dim
-        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
-        self.conv = DepthwiseConv2d(inner, options.conv_kernel)
-        self.selective = SelectiveParameters(inner, 1, options.dt_rank or math.ceil(dim / 16), options.dt_init)
+        self.selective = SelectiveParameters(inner, 1, rank, dt_init)
         self.kernels = nn.Parameter(torch.ones(3, inner, 3, 3))
         self.alpha = nn.Parameter(torch.ones(3))
-        self.norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, dim, bias=False)
 
-    def forward(self, raster: Tensor, lattice: Lattice2D | None = None) -> Tensor:
-        """Mix a (1, rows, cols, dim) raster."""
-        u, z = self.in_proj(raster).chunk(2, dim=-1)
-        u = nn.functional.silu(self.conv(u))
+    def forward(self, u: Tensor) -> Tensor:
+        """Scan (1, rows, cols, channels)."""
         s = self.selective
         flat = u.reshape(u.shape[0], -1, u.shape[-1])
         delta, B, C = s(flat)
         h = scan_sequence(flat, delta, s.rates, B, torch.ones_like(C), delta_bias=s.dt_proj.bias).view(u.shape)
         fused = dilated_state_fusion(h.permute(0, 3, 1, 2), self.kernels, self.alpha, self.DILATIONS)
-        y = fused.permute(0, 2, 3, 1) * C.view(*u.shape[:3], 1) + u * s.D
-        mixed: Tensor = self.out_proj(self.norm(y) * nn.functional.silu(z))
-        return mixed
+        return fused.permute(0, 2, 3, 1) * C.view(*u.shape[:3], 1) + u * s.D

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from wsi2dmamba.models.parts.gated_mixer import GatedOptions
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
-from wsi2dmamba.models.parts.ss2d import FourScanMixer, FourScanOptions
+from wsi2dmamba.models.parts.ss2d import four_scan_mixer
 
 
 class TwoDVMamba(GridAggregator):
@@ -23,10 +24,10 @@ class TwoDVMamba(GridAggregator):
         See `TwoDVMamba.Options`.
     """
 
-    class Options(GridOptions, FourScanOptions):
+    class Options(GridOptions, GatedOptions):
         """Options of 2DVMamba: those of the raster and of the four scans."""
 
     def make_mixer(self, index: int) -> nn.Module:
         """Return a mixer with a scan from each corner."""
         assert isinstance(self.options, TwoDVMamba.Options)
-        return FourScanMixer(self.options.dim, self.options, "corners")
+        return four_scan_mixer(self.options.dim, self.options, "corners")

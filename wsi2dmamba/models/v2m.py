@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +57,7 @@ class V2MMixer(nn.Module):
 
     def __init__(self, dim: int, options: MambaOptions) -> None:
         super().__init__()
-        inner, rank = options.expand * dim, options.dt_rank or math.ceil(dim / 16)
+        inner, rank = options.inner(dim), options.rank(dim)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.rows = LineStage(inner, rank, options, constant="C")
         self.cols = LineStage(inner, rank, options, constant="B")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from wsi2dmamba.models.parts.gated_mixer import GatedOptions
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
-from wsi2dmamba.models.parts.ss2d import FourScanMixer, FourScanOptions
+from wsi2dmamba.models.parts.ss2d import four_scan_mixer
 
 
 class VMamba(GridAggregator):
@@ -24,10 +25,10 @@ class VMamba(GridAggregator):
         See `VMamba.Options`.
     """
 
-    class Options(GridOptions, FourScanOptions):
+    class Options(GridOptions, GatedOptions):
         """Options of VMamba: those of the raster and of the four scans."""
 
     def make_mixer(self, index: int) -> nn.Module:
         """Return an SS2D mixer."""
         assert isinstance(self.options, VMamba.Options)
-        return FourScanMixer(self.options.dim, self.options, "lines")
+        return four_scan_mixer(self.options.dim, self.options, "lines")

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from wsi2dmamba.core.validation import Settings
 from wsi2dmamba.models.parts.conv import CausalConv1d
-from wsi2dmamba.models.parts.selective import DeltaInit, SelectiveParameters
+from wsi2dmamba.models.parts.selective import SelectiveOptions, SelectiveParameters
 
 
-class MambaOptions(Settings):
+class MambaOptions(SelectiveOptions):
     """Options of a 1D Mamba block.
 
     Attributes
     ----------
-    expand
-        Scanned channels per channel of the token.
-    state
-        States per scanned channel, N.
-    dt_rank
-        Rank of the map from token to step size Δ; None: dim / 16, rounded up.
-    dt_init
-        "mamba": Δ starts log-uniform in [0.001, 0.1]; "zero": at 0.69.
     conv_kernel
         Taps of the convolution before the scan.
     """
 
-    expand: int = Field(2, ge=1, le=16)
-    state: int = Field(16, ge=1, le=256)
-    dt_rank: int | None = Field(None, ge=1)
-    dt_init: DeltaInit = "mamba"
     conv_kernel: int = Field(4, ge=1, le=31)
-
-    def rank(self, dim: int) -> int:
-        """Return the rank of Δ for tokens of `dim` channels."""
-        return self.dt_rank or math.ceil(dim / 16)
 
 
 class Order(Protocol):
@@ -144,7 +126,7 @@ class Mamba1DMixer(nn.Module):
 
     def __init__(self, dim: int, options: MambaOptions, orders: Sequence[Order]) -> None:
         super().__init__()
-        inner = options.expand * dim
+        inner = options.inner(dim)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.branches = nn.ModuleList(MambaBranch(inner, options.rank(dim), options, order) for order in orders)
         self.out_proj = nn.Linear(inner, dim, bias=False)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from scan2d import START_CORNERS
-from wsi2dmamba.core.validation import Settings
 from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.conv import CausalConv1d, DepthwiseConv2d
 from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.mixer_block import TokenwiseEnds
-from wsi2dmamba.models.parts.selective import DeltaInit, SelectiveParameters
+from wsi2dmamba.models.parts.selective import SelectiveOptions, SelectiveParameters
 
 
-class ScanOptions(Settings):
+class ScanOptions(SelectiveOptions):
     """Options of the 2D selective scan and its block.
 
     Attributes
     ----------
-    expand
-        Scanned channels per channel of the token.
-    state
-        States per scanned channel, N.
-    dt_rank
-        Rank of the map from token to step size Δ; None: dim / 16, rounded up.
-    dt_init
-        "mamba": Δ starts log-uniform in [0.001, 0.1]; "zero": its bias is zero and Δ starts at 0.69, as in the
-        published code.
     conv
         Depthwise convolution before the scan: "2d" on the raster, "1d" causal on the flattened raster (which leaks
         across the ends of rows, as published), or "none".
@@ -47,10 +36,6 @@ class ScanOptions(Settings):
         patch takes g and h from the patch before it in its row and its column, and the convolution sees zero around it.
     """
 
-    expand: int = Field(2, ge=1, le=16)
-    state: int = Field(16, ge=1, le=256)
-    dt_rank: int | None = Field(None, ge=1)
-    dt_init: DeltaInit = "mamba"
     conv: Literal["2d", "1d", "none"] = "2d"
     conv_kernel: int = Field(3, ge=1, le=31)
     corners: Literal[1, 4] = 1
@@ -73,8 +58,7 @@ class Mamba2DMixer(TokenwiseEnds):
 
     def __init__(self, dim: int, options: ScanOptions) -> None:
         super().__init__()
-        inner = options.expand * dim
-        dt_rank = options.dt_rank or math.ceil(dim / 16)
+        inner, rank = options.inner(dim), options.rank(dim)
         self.starts = START_CORNERS[: options.corners]
         self.cross_gaps = options.gaps == "cross"
         self.skip_gaps = options.gaps == "skip"
@@ -82,7 +66,7 @@ class Mamba2DMixer(TokenwiseEnds):
         self.conv = _convolution(inner, options)
         sets = len(self.starts) if options.corner_parameters == "separate" else 1
         self.selective = nn.ModuleList(
-            SelectiveParameters(inner, options.state, dt_rank, options.dt_init) for _ in range(sets)
+            SelectiveParameters(inner, options.state, rank, options.dt_init) for _ in range(sets)
         )
         self.out_proj = nn.Linear(inner, dim, bias=False)
 

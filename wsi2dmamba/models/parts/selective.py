@@ -7,14 +7,55 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from scan2d import selective_scan_1d, selective_scan_2d
+from wsi2dmamba.core.validation import Settings
 from wsi2dmamba.models.parts.cells import Cells
 from wsi2dmamba.models.parts.lattice import Lattice2D
 from wsi2dmamba.models.parts.masked_raster import MaskedRaster, take_tokens
 
 DeltaInit = Literal["mamba", "zero"]
+
+
+class InnerOptions(Settings):
+    """How wide a block is inside.
+
+    Attributes
+    ----------
+    expand
+        Scanned channels per channel of the token.
+    state
+        States per scanned channel, N.
+    dt_rank
+        Rank of the map from token to step size Δ; None: dim / 16, rounded up.
+    """
+
+    expand: int = Field(2, ge=1, le=16)
+    state: int = Field(16, ge=1, le=256)
+    dt_rank: int | None = Field(None, ge=1)
+
+    def inner(self, dim: int) -> int:
+        """Return the scanned channels for tokens of `dim` channels."""
+        return self.expand * dim
+
+    def rank(self, dim: int) -> int:
+        """Return the rank of Δ for tokens of `dim` channels."""
+        return self.dt_rank or math.ceil(dim / 16)
+
+
+class SelectiveOptions(InnerOptions):
+    """How wide a block is inside, and where its step sizes start.
+
+    Attributes
+    ----------
+    dt_init
+        "mamba": Δ starts log-uniform in [0.001, 0.1]; "zero": its bias is zero and Δ starts at 0.69, as in the
+        published 2DMamba code.
+    """
+
+    dt_init: DeltaInit = "mamba"
 
 
 class SelectiveParameters(nn.Module):
