@@ -48,7 +48,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         ((1, 1, 1, 1), 1, 1, "top-left"),
         ((2, 3, 5, 4), 3, 1, "bottom-right"),
-        ((1, 6, 4, 3), 5, 2, "top-right"),
+        ((1, 10, 4, 3), 5, 2, "top-right"),
         ((1, 5, 1, 7), 2, 1, "top-right"),
         ((1, 2, 7, 1), 2, 2, "bottom-left"),
     ],

@@ -75,14 +75,14 @@ def _launch_strips(
     edges, tile = work["edges"], p.tile
     save, final = int("checkpoints" in work), int(state_block == p.launches - 1)
     # A chain that saves nothing hands every row of states on through the same place.
-    edge_stride = edges.stride(1) if edges.shape[1] == p.strips - 1 else 0
+    edge_quads = edges.stride(1) // 4 if edges.shape[1] == p.strips - 1 else 0
     float32 = y if y.dtype == torch.float32 else edges  # a chain without y never touches it
     strip_kernel[(p.channel_blocks(tile.forward_channels), 1 if launch.chained else p.strips, p.batch)](
         p.u, p.delta, p.A, p.B, p.C, p.D, p.z, p.bias, p.lengths, p.mask,
         float32, out, edges, work.get("checkpoints", edges), work.get("step_sums", edges),
         p.height, p.width, p.dim, p.states, p.channels_per_group, p.strips, state_block,
         p.softplus, p.has_z, p.ragged, p.from_bottom, p.from_right,
-        int(state_block > 0), final, save, int("step_sums" in work and state_block == 0), p.quads, edge_stride,
+        int(state_block > 0), final, save, int("step_sums" in work and state_block == 0), p.quads, edge_quads,
         *p.u.stride(), *p.delta.stride(), *p.z.stride(), *out.stride(),
         *p.A.stride(), *p.B.stride(), *p.C.stride(), *p.mask.stride(),
         ROWS=tile.rows, QUAD=tile.quad, CHANNELS=tile.forward_channels, STATES=tile.states, CHUNK=tile.chunk,

@@ -32,7 +32,7 @@ def strip_kernel(
     u_ptr, delta_ptr, a_ptr, b_ptr, c_ptr, skip_ptr, z_ptr, bias_ptr, lengths_ptr, mask_ptr,
     y_ptr, out_ptr, edge_ptr, checkpoint_ptr, step_sum_ptr,
     height, width, dim, states, channels_per_group, strips, state_block,
-    use_softplus, has_z, has_lengths, from_bottom, from_right, accumulate, final, save, sums, quads, edge_stride,
+    use_softplus, has_z, has_lengths, from_bottom, from_right, accumulate, final, save, sums, quads, edge_quads,
     u_sb, u_sd, u_sh, u_sw, t_sb, t_sd, t_sh, t_sw, z_sb, z_sd, z_sh, z_sw, y_sb, y_sd, y_sh, y_sw,
     a_sd, a_sn, b_sb, b_sg, b_sn, b_sh, b_sw, c_sb, c_sg, c_sn, c_sh, c_sw, m_sb, m_sh, m_sw,
     ROWS: tl.constexpr, QUAD: tl.constexpr, CHANNELS: tl.constexpr, STATES: tl.constexpr, CHUNK: tl.constexpr,
@@ -63,6 +63,7 @@ def strip_kernel(
     in_edge = channel[None, :, None] * padded + state[:, None, :]
     edge_ok = channel_ok[None, :, None] & (state[:, None, :] < padded)
     edge_step = wide(dim) * padded
+    edge_stride = wide(edge_quads) * 4  # from one edge to the next
     u_step, t_step = stride_of_scan(u_sw, from_right), stride_of_scan(t_sw, from_right)
     z_step, y_step = stride_of_scan(z_sw, from_right), stride_of_scan(y_sw, from_right)
     b_step, c_step = stride_of_scan(b_sw, from_right), stride_of_scan(c_sw, from_right)
@@ -88,7 +89,6 @@ def strip_kernel(
         c_at = c_ptr + in_c + i[:, None, None] * c_sh + state[None, :, :] * c_sn
         m_at = mask_ptr + item * m_sb + left * m_sw + i * m_sh
         below = aligned(edge_ptr, (item * (strips - 1) + strip) * edge_stride) + in_edge
-        above = aligned(edge_ptr, (item * (strips - 1) + strip - 1) * edge_stride) + in_edge
         chunks = tl.cdiv(width, CHUNK)
         checkpoint = (item * (chunks - 1) * height + strip * ROWS) * edge_step
 
@@ -100,8 +100,6 @@ def strip_kernel(
         if HAS_MASK:
             there = tl.load(m_at, mask=row_ok, other=0) != 0
         for k in range(0, columns):
-            if CHAINED:
-                h_above = tl.load(above, mask=edge_ok & (strip > 0), other=0.0)
             # Past the last column the pointers stay.
             more = tl.where(k + 1 < columns, 1, 0)
             u_at += more * u_step
@@ -128,10 +126,11 @@ def strip_kernel(
             entering = g
             if HAS_MASK:
                 entering = tl.where(skipped(step[:, None, :, None]), 0.0, g)
+            if CHAINED:
+                h_above = tl.load(below - edge_stride, mask=edge_ok & (strip > 0), other=0.0)
             h, _, h_below = walk_down(a, entering, h_above, row_axis, ROWS)
             tl.store(below, h_below, mask=edge_ok & (strip < strips - 1))
             below += edge_step
-            above += edge_step
             y = sum_states(h * c32[:, :, None, :]) + skip[None, :] * token
             if accumulate != 0:
                 y += tl.load(y_ptr + in_y, mask=cell_ok, other=0.0)
