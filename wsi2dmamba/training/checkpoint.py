@@ -24,7 +24,7 @@ from wsi2dmamba.models.registry import build_model
 from wsi2dmamba.training.preflight import FeatureDescription
 from wsi2dmamba.training.tasks import Task, task_from_state
 
-SCHEMA = "wsi2dmamba-model/1"
+SCHEMA = "wsi2dmamba-model/2"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
