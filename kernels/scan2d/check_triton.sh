@@ -23,7 +23,8 @@ fi
 check() { # interpreter, cache of compiled kernels
   "$1" -c "import torch, triton; print('torch', torch.__version__, 'triton', triton.__version__)"
   OMP_NUM_THREADS=1 SCAN2D_AOT=all TRITON_CACHE_DIR="$2" \
-    "$1" -m pytest -q -n "${WORKERS:-2}" --dist worksteal kernels/scan2d/tests/test_triton_*.py
+    "$1" -m pytest -q -n "${WORKERS:-2}" --dist worksteal kernels/scan2d/tests/test_triton_*.py \
+      kernels/scan2d/tests/test_wavefront_triton.py
 }
 check "$venv/bin/python" "$PWD/$venv/triton-cache"
 check "$python" "${TRITON_CACHE_DIR:-$HOME/.triton/cache}"
