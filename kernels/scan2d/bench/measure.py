@@ -137,6 +137,10 @@ def measure(setting: Setting, yardstick: Yardstick, rounds: int, pause: Callable
     fastest = [min(column) for column in zip(*times, strict=True)]
     inputs = sum(x.numel() * x.element_size() for x in problem.values())
     activations = problem["u"].numel() * problem["u"].element_size()
+    if setting.backend == "cpu":
+        from scan2d.cpu import release_memory
+
+        release_memory()  # what it keeps between calls is memory it needs
     growth = peak_growth_bytes(training, setting.device)
     # inputs; out and dout; a gradient for every input
     needed = 2 * inputs + 2 * activations
