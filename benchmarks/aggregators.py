@@ -9,6 +9,7 @@ import argparse
 import time
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,8 +36,13 @@ def tissue_bag(side: int, share: float) -> Bag:
 
 
 def models_by_label(dim: int) -> dict[str, Aggregator]:
-    """Return every model at one width; 2dmamba also with four corners, skipping gaps, and as published."""
-    variants = {"corners: 4": {"corners": 4}, "gaps: skip": {"gaps": "skip"}, "preset: paper": {"preset": "paper"}}
+    """Return every model at one width; 2dmamba also with other options and as published."""
+    variants: dict[str, dict[str, Any]] = {
+        "state: 16": {"state": 16},
+        "corners: 4": {"corners": 4},
+        "gaps: skip": {"gaps": "skip"},
+        "preset: paper": {"preset": "paper"},
+    }
     torch.manual_seed(0)
     models = {}
     for name in model_names():

@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gaps: cross": {"gaps": "cross"},
     "regions: [2, 4]": {"regions": [2, 4]},
     "corners: 1": {"corners": 1},
+    "corners: 1, state: 16": {"corners": 1, "state": 16},
     "corners: 1, gaps: skip": {"corners": 1, "gaps": "skip"},
     "corner_parameters: separate": {"corner_parameters": "separate"},
     "conv: none": {"conv": "none"},

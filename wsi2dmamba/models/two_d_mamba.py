@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
 from wsi2dmamba.models.parts.grid_aggregator import GridAggregator, GridOptions
@@ -49,11 +49,13 @@ class TwoDMamba(GridAggregator):
     class Options(GridOptions, ScanOptions):
         """Options of 2DMamba: those of the raster and of the scan.
 
-        For some tens of patients on grids of about 20 × 20, ``dim: 32, state: 8`` with ``train.lr: 0.001`` (to 0.003)
-        and 20 epochs learns arrangement in seconds per fold; the defaults are the paper's size.
+        For some tens of patients on grids of about 20 × 20, ``dim: 32`` with ``train.lr: 0.001`` (to 0.003) and 20
+        epochs learns arrangement in seconds per fold; the default width is the paper's.
 
         Attributes
         ----------
+        state
+            States per scanned channel, N. The paper has 16; eight do as well on `benchmarks/spatial` (docs/models.md).
         preset
             "paper": every option that is not given takes its value from the published code (`PAPER`). Give
             `grid_shape` too, the largest slide of the data set, for the published padding.
@@ -61,6 +63,7 @@ class TwoDMamba(GridAggregator):
             Initial weights of linear layers: "torch" defaults, or "xavier" normal with zero biases, as published.
         """
 
+        state: int = Field(8, ge=1, le=256)
         preset: Literal["paper"] | None = None
         init: Literal["torch", "xavier"] = "torch"
 

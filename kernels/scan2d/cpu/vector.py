@@ -58,6 +58,7 @@ def _splat_ir(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
 
 
 def constant(value: float) -> ir.Constant:
+    """Return the vector with `value` in every lane."""
     return ir.Constant(VECTOR, [value] * LANES)
 
 
@@ -89,6 +90,7 @@ def _element_pointer(context, builder: ir.IRBuilder, sig, args) -> ir.Value:
 
 
 def is_float_array(array: types.Type) -> bool:
+    """Tell whether a type is that of a contiguous float32 array."""
     return isinstance(array, types.Array) and array.dtype == types.float32 and array.layout == "C"
 
 
@@ -142,6 +144,7 @@ def load_splat(typingctx, array, index):
 
 
 def fma_ir(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """Emit x·y + z on vectors."""
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     function = get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
     return builder.call(function, [x, y, z])

@@ -16,35 +16,39 @@ import triton.language as tl
 from scan2d.triton_backend.device_math import LOG2_E, kernel, pick_row, step_size, wide
 
 
-# Every row takes what the row above it holds; the first row takes `above`.
 @triton.jit
 def from_above(x, above, row_axis, ROWS: tl.constexpr):
+    """Every row takes what the row above it holds; the first row takes `above`."""
     moved = tl.where(row_axis == 0, above[None, :, :], x)
     for row in tl.static_range(1, ROWS):
         moved = tl.where(row_axis == row, pick_row(x, row_axis, row - 1)[None, :, :], moved)
     return moved
 
 
-# Every row takes what the row below it holds; the last row takes `below`.
 @triton.jit
 def from_below(x, below, row_axis, ROWS: tl.constexpr):
+    """Every row takes what the row below it holds; the last row takes `below`."""
     moved = tl.where(row_axis == ROWS - 1, below[None, :, :], x)
     for row in tl.static_range(1, ROWS):
         moved = tl.where(row_axis == row - 1, pick_row(x, row_axis, row)[None, :, :], moved)
     return moved
 
 
-# Where the cells of a step lie, counted from the strip's first row and the block's first channel or state: row r is r
-# columns behind. Small enough for 32 bits; what grows with the grid is added to the pointer.
 @triton.jit
 def staggered(row_index, lane, row_stride, column_stride, lane_stride):
+    """Where the cells of a step lie, counted from the strip's first row and the block's first channel or state.
+
+    Row r is r columns behind. Small enough for 32 bits; what grows with the grid is added to the pointer.
+    """
     return row_index[:, None] * (row_stride - column_stride) + lane[None, :] * lane_stride
 
 
-# Shares of what enters a cell from the top and from the left, and log2 of the share where both exist (else 0: the
-# state from beyond the edge is zero anyway).
 @triton.jit
 def shares(row, k):
+    """Shares of what enters a cell from the top and from the left, and log2 of the share where both exist.
+
+    Elsewhere the last is 0: the state from beyond the edge is zero anyway.
+    """
     both = (row > 0) & (k > 0)
     top = tl.where(both, 0.5, tl.where(row > 0, 1.0, 0.0))
     return top, 1.0 - top, tl.where(both, -1.0, 0.0)
