@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from wsi2dmamba.core.errors import EvaluationError
 from wsi2dmamba.evaluation.bootstrap import Interval
@@ -63,10 +62,3 @@ def judge_subgroups(found: Evaluation, columns: Sequence[str]) -> list[Subgroup]
             rows = judge.test.where((values == value).to_numpy(dtype=np.bool_))
             subgroups.append(Subgroup(column, value, len(rows.case_ids), judge.intervals(rows)[found.headline]))
     return subgroups
-
-
-def as_table(subgroups: Sequence[Subgroup]) -> pd.DataFrame:
-    """Return the subgroups as a table."""
-    return pd.DataFrame(
-        [{"column": s.column, "value": s.value, "patients": s.patients, **s.metric.to_dict()} for s in subgroups]
-    )

@@ -20,42 +20,28 @@ class DepthwiseConv2d(nn.Module):
         Number of channels.
     kernel
         Odd size of the kernel.
-    dilation
-        Distance between the kernel's taps.
     bias
         Whether a learned number is added to every channel.
     """
 
-    def __init__(self, channels: int, kernel: int, dilation: int = 1, bias: bool = True) -> None:
+    def __init__(self, channels: int, kernel: int, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, 1, kernel, kernel).uniform_(-1 / kernel, 1 / kernel))
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-1 / kernel, 1 / kernel)) if bias else None
-        self.dilation = dilation
 
     def forward(self, raster: Tensor) -> Tensor:
         """Convolve (batch, rows, cols, channels)."""
-        return depthwise_conv2d(raster, self.weight, self.bias, self.dilation)
+        channels, _, kernel, _ = self.weight.shape
+        out = nn.functional.conv2d(
+            raster.permute(0, 3, 1, 2), self.weight, self.bias, padding=kernel // 2, groups=channels
+        )
+        return out.permute(0, 2, 3, 1)
 
     def at_tokens(self, tokens: Tensor, lattice: Lattice2D) -> Tensor:
         """Convolve (N, channels) tokens of a lattice, zero in its other cells, and return the result at the tokens."""
-        if self.dilation != 1:
-            raise NotImplementedError("convolution at tokens has no dilation")
         taps = self.weight.flatten(1).T.contiguous()
         result: Tensor = _GatheredConvolution.apply(tokens, taps, self.bias, lattice.neighbours(self.weight.shape[-1]))
         return result
-
-
-def depthwise_conv2d(raster: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
-    """Convolve (batch, rows, cols, channels) with (channels, 1, k, k), k odd, zero outside the raster."""
-    out = nn.functional.conv2d(
-        raster.permute(0, 3, 1, 2),
-        weight,
-        bias,
-        padding=dilation * (weight.shape[-1] // 2),
-        dilation=dilation,
-        groups=weight.shape[0],
-    )
-    return out.permute(0, 2, 3, 1)
 
 
 class _GatheredConvolution(torch.autograd.Function):
